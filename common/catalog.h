@@ -33,12 +33,7 @@
 
 enum { CATALOG_HEX = 65 }; /* a digest as text, with its NUL */
 
-enum catalog_kind {
-    CATALOG_MODEL,
-    CATALOG_TOOL,
-    CATALOG_AGENT,
-    CATALOG_KINDS
-};
+enum catalog_kind { CATALOG_MODEL, CATALOG_TOOL, CATALOG_AGENT, CATALOG_KINDS };
 
 const char *catalog_kind_name(enum catalog_kind kind); /* "model", "tool", "agent" */
 
@@ -74,8 +69,8 @@ MUST_CHECK enum outcome catalog_read(struct catalog *catalog, const char *const 
 
 /* The same for one text in memory; `name` stands for the file in messages. */
 MUST_CHECK enum outcome catalog_read_text(struct catalog *catalog, const char *name,
-                                          const char *text, size_t length,
-                                          catalog_resolve *resolve, void *self, struct error *err);
+                                          const char *text, size_t length, catalog_resolve *resolve,
+                                          void *self, struct error *err);
 
 void catalog_release(struct catalog *catalog);
 
@@ -104,8 +99,8 @@ struct model_def {
     const char *name;
     char digest[CATALOG_HEX];
     enum model_dialect dialect;
-    const char *base_url; /* without a slash at the end */
-    const char *model;    /* the provider's name for it */
+    const char *base_url;       /* without a slash at the end */
+    const char *model;          /* the provider's name for it */
     const char *api_key_secret; /* name of the secret, or NULL */
     int64_t connect_timeout_ms;
     int64_t first_event_timeout_ms;

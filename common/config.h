@@ -28,6 +28,7 @@
 #include "common/arena.h"
 #include "common/buf.h"
 #include "common/field.h"
+#include "common/log.h"
 #include "common/outcome.h"
 
 #include <stdbool.h>
@@ -77,8 +78,8 @@ struct config {
 
     const char *http_listen; /* "host:port" or NULL: no health and metrics */
 
-    const char *log_level;  /* error, warn, info, debug */
-    const char *log_format; /* auto, json, human */
+    enum log_level log_level;
+    enum log_format log_format;
 
     int64_t grace_ms;     /* -1: as long as the longest call timeout configured */
     const char *instance; /* NULL: hostname/kind */
@@ -112,8 +113,7 @@ void config_release(struct config *cfg); /* wipes the secrets */
 
 /* What a program cannot do without: refused with what to set, and where. */
 enum { CONFIG_POSTGRES = 1, CONFIG_KAFKA = 2 };
-MUST_CHECK enum outcome config_require(const struct config *cfg, unsigned needs,
-                                       struct error *err);
+MUST_CHECK enum outcome config_require(const struct config *cfg, unsigned needs, struct error *err);
 
 /* The secret's value, or NULL when it is not named or could not be read. */
 const char *config_secret(const struct config *cfg, const char *name);

@@ -79,13 +79,13 @@ struct field {
     size_t offset;         /* in the struct; for a row of a nested table, in the nested struct */
     const char *otherwise; /* the default as it would be written, or NULL: absent */
     int64_t min;
-    int64_t max; /* 0 with min 0: the type's own bounds */
+    int64_t max;                     /* 0 with min 0: the type's own bounds */
     const char *const *words;        /* FIELD_ENUM: NULL-terminated */
     const struct field_table *table; /* FIELD_TABLE, FIELD_MAP */
     /* An extra check of a string: NULL when fine, or what would be right
      * ("write http://host:port/path").                                      */
     const char *(*check)(const char *text);
-    const char *help; /* one sentence, for the documentation */
+    const char *help;    /* one sentence, for the documentation */
     const char *example; /* as it would be written; may be NULL */
 };
 
@@ -95,7 +95,10 @@ struct field_table {
     size_t count;
 };
 
-#define FIELD_TABLE_OF(what_, rows) { (what_), (rows), sizeof(rows) / sizeof *(rows) }
+#define FIELD_TABLE_OF(what_, rows)                    \
+    {                                                  \
+        (what_), (rows), sizeof(rows) / sizeof *(rows) \
+    }
 
 /* Every field of *into set to its default; required ones are left zero. */
 MUST_CHECK enum outcome field_defaults(const struct field_table *table, struct arena *arena,

@@ -45,10 +45,10 @@ struct yaml_node {
     const char *text; /* scalars: the text, NUL-terminated; NULL for the others */
     size_t length;    /* of text; more than strlen(text) if it holds a NUL */
     size_t count;     /* items of a sequence, pairs of a mapping */
-    const struct yaml_node **items;  /* sequence: count items; mapping: count values */
-    const struct yaml_node **keys;   /* mapping: count keys, all of them scalars */
-    size_t nodes;     /* in this tree, this one included, aliases counted in full */
-    int height;       /* 1 for a scalar and an empty collection */
+    const struct yaml_node **items; /* sequence: count items; mapping: count values */
+    const struct yaml_node **keys;  /* mapping: count keys, all of them scalars */
+    size_t nodes;                   /* in this tree, this one included, aliases counted in full */
+    int height;                     /* 1 for a scalar and an empty collection */
 };
 
 struct yaml_file {
@@ -96,7 +96,6 @@ enum outcome yaml_fail(struct error *err, const struct yaml_node *node, const ch
 
 /* The node as JSON, plain scalars typed; *out is a new reference.  Refused are
  * integers that do not fit in 64 bits, infinities and not-a-numbers.        */
-MUST_CHECK enum outcome yaml_to_json(const struct yaml_node *node, json_t **out,
-                                     struct error *err);
+MUST_CHECK enum outcome yaml_to_json(const struct yaml_node *node, json_t **out, struct error *err);
 
 #endif
