@@ -21,7 +21,7 @@
  *
  * Limits:  FAULT_ARMED_MAX armed at once.
  * Threads: arm before the first thread starts; points may be hit from any.
- * Errors:  fault_arm() answers REFUSED for an unknown name or action.
+ * Errors:  fault_arm() answers REFUSED for an unknown name or action, and nothing is armed.
  */
 #ifndef PAWL_COMMON_FAULT_H
 #define PAWL_COMMON_FAULT_H
@@ -58,7 +58,7 @@ enum fault_point {
         FAULT_POINTS
 };
 
-enum { FAULT_ARMED_MAX = 8 };
+enum { FAULT_ARMED_MAX = 8, FAULT_NAME_SIZE = 64 };
 
 #ifdef PAWL_FAULTS
 #define FAULT_POINT(name) fault_hit(FAULT_##name)
@@ -74,7 +74,7 @@ MUST_CHECK enum outcome fault_arm(const char *spec, struct error *err);
 /* What `planner --fault-points` prints: one line "name<TAB>sentence" per point. */
 void fault_print_list(FILE *out);
 
-const char *fault_name(enum fault_point point); /* lower case: "planner_after_accept" */
-void fault_hit(enum fault_point point);         /* use FAULT_POINT() */
+void fault_name(enum fault_point point, char out[FAULT_NAME_SIZE]); /* in lower case */
+void fault_hit(enum fault_point point);                             /* use FAULT_POINT() */
 
 #endif
