@@ -1,0 +1,260 @@
+-- 0003_plan.sql -- the brain's claims and commits.
+--
+-- Order of locks in all functions of the protocol: the worker's row, then run
+-- rows by run_id.  Only statements after the locks read what is decided on:
+-- under READ COMMITTED each sees what the last holder committed.
+
+-- Takes the lock of a worker's row that a claim needs: declare_dead waits for
+-- it, so that no claim slips in behind a declaration.  False: this
+-- incarnation was declared dead or has left.
+CREATE FUNCTION pawl.hold_worker(p_worker bigint) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pawl, pg_temp AS $$
+BEGIN
+    PERFORM 1 FROM workers w WHERE w.incarnation = p_worker AND w.state IN ('alive', 'leaving') FOR KEY SHARE;
+    RETURN FOUND;
+END
+$$;
+
+CREATE FUNCTION pawl.lock_runs(p_run uuid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pawl, pg_temp SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+BEGIN
+    PERFORM 1 FROM (SELECT DISTINCT x FROM unnest(p_run) x ORDER BY x) u JOIN agent_runs r ON r.run_id = u.x
+    ORDER BY r.run_id FOR NO KEY UPDATE OF r;
+END
+$$;
+
+-- Claims the planning of the current step of runs.
+--
+-- answers: yours  version is claimed for this token (asked again with the
+--                 same token, the same answer: a lost answer costs nothing)
+--          busy   another live claim
+--          done   the run has ended
+--          later  not yet: back-off, or an item that is taken alone
+--          no     nothing to plan (hands at work, suspended, no such run)
+--          dead   this incarnation was declared dead: restart
+CREATE FUNCTION pawl.claim_plans(p_worker bigint, p_token uuid[], p_run uuid[], p_alone boolean)
+RETURNS TABLE (item int, answer text, step int, epoch int, version int, change bigint, revision bigint, failures int,
+               left_ms bigint, tenant text, meta text)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pawl, pg_temp SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_deaths_max bigint := setting('deaths_max');
+BEGIN
+    IF NOT hold_worker(p_worker) THEN
+        RETURN QUERY SELECT (n - 1)::int, 'dead', NULL::int, NULL::int, NULL::int, NULL::bigint, NULL::bigint, NULL::int,
+                            NULL::bigint, NULL::text, NULL::text
+                     FROM unnest(p_run) WITH ORDINALITY u (run, n);
+        RETURN;
+    END IF;
+    PERFORM lock_runs(p_run);
+
+    RETURN QUERY
+    WITH seen AS MATERIALIZED (
+        SELECT (u.n - 1)::int AS item, u.token, r.run_id, r.step, r.epoch, r.change, r.revision, r.failures, r.tenant, r.deadline,
+               r.version AS last_version,
+               CASE WHEN r.run_id IS NULL THEN 'no'
+                    WHEN r.ended_at IS NOT NULL THEN 'done'
+                    WHEN r.claim_by = p_worker AND r.claim_token = u.token THEN 'same'
+                    WHEN r.claim_by IS NOT NULL THEN 'busy'
+                    WHEN r.status <> 'running' OR r.open_calls > 0 THEN 'no'
+                    WHEN r.not_before > clock_timestamp() OR r.deadline <= clock_timestamp() THEN 'later'
+                    WHEN r.deaths >= v_deaths_max - 1 AND NOT p_alone THEN 'later'
+                    WHEN row_number() OVER (PARTITION BY u.run ORDER BY u.n) > 1 THEN 'busy'
+                    ELSE 'yours' END AS answer
+        FROM unnest(p_token, p_run) WITH ORDINALITY AS u (token, run, n)
+        LEFT JOIN agent_runs r ON r.run_id = u.run
+    ), claimed AS (
+        UPDATE agent_runs r
+        SET claim_by = p_worker, claim_token = s.token,
+            version = 1 + CASE WHEN s.epoch > 1 AND s.last_version = 0 -- a retried run meets rows of its former epochs
+                               THEN coalesce((SELECT max(c.version) FROM agent_step_content c
+                                              WHERE c.run_id = s.run_id AND c.step = s.step), 0)
+                               ELSE s.last_version END
+        FROM seen s WHERE s.answer = 'yours' AND r.run_id = s.run_id
+        RETURNING r.run_id, r.version
+    )
+    SELECT s.item, CASE s.answer WHEN 'same' THEN 'yours' ELSE s.answer END, s.step, s.epoch,
+           CASE s.answer WHEN 'same' THEN s.last_version ELSE c.version END, s.change, s.revision, s.failures,
+           (extract(epoch FROM s.deadline - clock_timestamp()) * 1000)::bigint, s.tenant, i.meta::text
+    FROM seen s
+    LEFT JOIN claimed c ON c.run_id = s.run_id AND s.answer = 'yours'
+    LEFT JOIN agent_run_inputs i ON i.run_id = s.run_id AND s.answer IN ('yours', 'same')
+    ORDER BY s.item;
+END
+$$;
+
+-- What a prompt is made of: for each run the input (p_known = 0), the stable
+-- plans of the steps after p_known, and the results of the steps from p_known
+-- on, up to the step before the current one.  p_known = n: the caller has the
+-- plans up to step n, and the results up to step n - 1.
+--
+-- rows: input    content = the input as JSON
+--       item     one item of a plan; `raw` on the first one of a step
+--       result   of the call (step, index): status, and content = result or error
+CREATE FUNCTION pawl.read_steps(p_run uuid[], p_known int[])
+RETURNS TABLE (item int, kind text, step int, index int, type text, content text, call_id text, tool text, arguments text,
+               refused text, raw text, status text, error_code text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pawl, pg_temp SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH wanted AS MATERIALIZED (
+        SELECT (u.n - 1)::int AS item, u.known, r.run_id, r.step AS now_step
+        FROM unnest(p_run, p_known) WITH ORDINALITY AS u (run, known, n) JOIN agent_runs r ON r.run_id = u.run
+    ), stable AS MATERIALIZED (
+        SELECT w.item, w.run_id, w.known, s.step, v.version, v.epoch
+        FROM wanted w
+        CROSS JOIN LATERAL generate_series(greatest(w.known, 1), w.now_step - 1) AS s (step)
+        CROSS JOIN LATERAL (
+            SELECT c.version, c.epoch FROM agent_step_content c
+            WHERE c.run_id = w.run_id AND c.step = s.step AND c.index = 0 ORDER BY c.version DESC LIMIT 1) v
+    )
+    SELECT w.item, 'input', 0, 0, NULL::text, i.input::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
+           NULL::text, NULL::text
+    FROM wanted w JOIN agent_run_inputs i ON i.run_id = w.run_id WHERE w.known = 0
+    UNION ALL
+    SELECT s.item, 'item', c.step, c.index, c.type, c.content, c.call_id, c.tool, c.arguments, c.refused, c.raw::text, NULL, NULL
+    FROM stable s JOIN agent_step_content c ON c.run_id = s.run_id AND c.step = s.step AND c.version = s.version
+    WHERE s.step > s.known
+    UNION ALL
+    SELECT s.item, 'result', c.step, c.index, NULL, coalesce(a.result, a.error), c.call_id, NULL, NULL, c.refused, NULL,
+           a.status, a.error_code
+    FROM stable s
+    JOIN agent_step_content c ON c.run_id = s.run_id AND c.step = s.step AND c.version = s.version AND c.type = 'function_call'
+    LEFT JOIN LATERAL (
+        SELECT x.status, x.result, x.error, x.error_code FROM agent_actions x
+        WHERE x.run_id = s.run_id AND x.step = s.step AND x.index = c.index AND x.plan_version = s.version AND x.epoch = s.epoch
+        ORDER BY x.version DESC LIMIT 1) a ON true
+    ORDER BY 1, 3, 2, 4;
+END
+$$;
+
+-- Stores what models answered and says what is next.
+--
+-- outcomes: calls        items of which some are function calls
+--           final        items without calls: the run has succeeded
+--           retry        the model call failed; again in p_retry_ms
+--           fail         the run cannot go on: p_code, p_error
+--           handed_back  nothing was done: the claim is given up
+-- answers:  ok, done (this very commit went through before), stale, bad
+-- returned: status of the run; open_calls to be rung (calls without
+--           `refused`); next_step > 0 when a step completed at once; event_id
+CREATE FUNCTION pawl.commit_plans(
+    p_worker  bigint, p_token uuid[], p_run uuid[], p_step int[], p_epoch int[], p_version int[], p_outcome text[],
+    p_retry_ms bigint[], p_code text[], p_error text[], p_model text[], p_tokens_in bigint[], p_tokens_out bigint[],
+    p_tokens_cached bigint[], p_cost_micros bigint[], p_duration_ms int[],
+    -- the items of all plans, one after the other: c_item is the place above, from 0
+    c_item int[], c_index int[], c_type text[], c_content text[], c_raw text[], c_call_id text[], c_tool text[],
+    c_revision bigint[], c_arguments text[], c_digest bytea[], c_refused text[]
+) RETURNS TABLE (item int, answer text, status text, open_calls int, next_step int, event_id bigint)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pawl, pg_temp SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_item    int[];  -- the accepted ones, as arrays: the next statements read them
+    v_grace   bigint := setting('ring_grace_ms');
+    v_ended   uuid[];
+    v_status  text[];
+    v_code    text[];
+    v_error   text[];
+BEGIN
+    PERFORM lock_runs(p_run);
+
+    -- which of them hold their claim
+    SELECT array_agg(u.item) INTO v_item
+    FROM (SELECT (n - 1)::int AS item, x.* FROM unnest(p_token, p_run, p_step, p_epoch, p_version, p_outcome)
+              WITH ORDINALITY AS x (token, run, step, epoch, version, outcome, n)) u
+    JOIN agent_runs r ON r.run_id = u.run
+    WHERE r.claim_by = p_worker AND r.claim_token = u.token AND r.step = u.step AND r.epoch = u.epoch
+      AND r.version = u.version AND r.ended_at IS NULL
+      AND u.outcome IN ('calls', 'final', 'retry', 'fail', 'handed_back')
+      AND NOT EXISTS ( -- what no row can take is answered `bad` and fails nobody else
+          SELECT FROM unnest(c_item, c_index, c_type, c_tool, c_raw) AS c (item, index, type, tool, raw)
+          WHERE c.item = u.item AND (c.index IS NULL OR c.index < 0
+                OR coalesce(c.type, '') NOT IN ('text', 'reasoning', 'function_call', 'error')
+                OR (c.type = 'function_call' AND c.tool IS NULL)))
+      AND (u.outcome NOT IN ('calls', 'final') OR EXISTS (
+          SELECT FROM unnest(c_item, c_index) AS c (item, index) WHERE c.item = u.item AND c.index = 0))
+      AND (SELECT count(*) = count(DISTINCT c.index) FROM unnest(c_item, c_index) AS c (item, index) WHERE c.item = u.item);
+    v_item := coalesce(v_item, '{}');
+
+    INSERT INTO agent_step_content (run_id, step, index, version, epoch, type, content, raw, call_id, tool, revision, arguments,
+                                    digest, refused, token, incarnation, model, tokens_in, tokens_out, tokens_cached,
+                                    cost_micros, duration_ms)
+    SELECT p_run[c.item + 1], p_step[c.item + 1], c.index, p_version[c.item + 1], p_epoch[c.item + 1], c.type, c.content,
+           c.raw::json, c.call_id, c.tool, c.revision, c.arguments, c.digest, c.refused,
+           CASE c.index WHEN 0 THEN p_token[c.item + 1] END, CASE c.index WHEN 0 THEN p_worker END,
+           CASE c.index WHEN 0 THEN p_model[c.item + 1] END, CASE c.index WHEN 0 THEN p_tokens_in[c.item + 1] END,
+           CASE c.index WHEN 0 THEN p_tokens_out[c.item + 1] END, CASE c.index WHEN 0 THEN p_tokens_cached[c.item + 1] END,
+           CASE c.index WHEN 0 THEN p_cost_micros[c.item + 1] END, CASE c.index WHEN 0 THEN p_duration_ms[c.item + 1] END
+    FROM unnest(c_item, c_index, c_type, c_content, c_raw, c_call_id, c_tool, c_revision, c_arguments, c_digest, c_refused)
+         AS c (item, index, type, content, raw, call_id, tool, revision, arguments, digest, refused)
+    WHERE c.item = ANY (v_item) AND p_outcome[c.item + 1] <> 'handed_back';
+
+    INSERT INTO agent_step_content (run_id, step, index, version, epoch, type, content, refused, token, incarnation, model,
+                                    tokens_in, tokens_out, tokens_cached, cost_micros, duration_ms)
+    SELECT p_run[i + 1], p_step[i + 1], 0, p_version[i + 1], p_epoch[i + 1], 'error',
+           coalesce(p_code[i + 1], 'error') || ': ' || coalesce(left(p_error[i + 1], 1000), ''), NULL, p_token[i + 1], p_worker,
+           p_model[i + 1], p_tokens_in[i + 1], p_tokens_out[i + 1], p_tokens_cached[i + 1], p_cost_micros[i + 1],
+           p_duration_ms[i + 1]
+    FROM unnest(v_item) i
+    WHERE p_outcome[i + 1] IN ('retry', 'fail') AND NOT EXISTS (SELECT FROM unnest(c_item, c_index) c (item, index) WHERE c.item = i AND c.index = 0);
+
+    -- runs that go on
+    UPDATE agent_runs r
+    SET claim_by = NULL, claim_token = NULL, change = r.change + 1,
+        open_calls = n.calls,
+        step = r.step + CASE WHEN u.outcome = 'calls' AND n.calls = 0 THEN 1 ELSE 0 END, -- all of them refused
+        version = CASE WHEN u.outcome = 'calls' AND n.calls = 0 THEN 0
+                       WHEN u.outcome = 'handed_back' THEN r.version - 1 ELSE r.version END,
+        failures = CASE u.outcome WHEN 'retry' THEN r.failures + 1 WHEN 'calls' THEN 0 ELSE r.failures END,
+        deaths = CASE u.outcome WHEN 'calls' THEN 0 ELSE r.deaths END,
+        not_before = CASE u.outcome WHEN 'retry' THEN clock_timestamp() + u.retry_ms * interval '1 ms' END,
+        due_at = CASE u.outcome WHEN 'retry' THEN soon(u.retry_ms) WHEN 'handed_back' THEN clock_timestamp()
+                                ELSE soon(v_grace) END,
+        model_calls = r.model_calls + CASE u.outcome WHEN 'handed_back' THEN 0 ELSE 1 END,
+        tokens_in = r.tokens_in + coalesce(u.tokens_in, 0), tokens_out = r.tokens_out + coalesce(u.tokens_out, 0),
+        tokens_cached = r.tokens_cached + coalesce(u.tokens_cached, 0), cost_micros = r.cost_micros + coalesce(u.cost, 0)
+    FROM (SELECT i, p_run[i + 1] AS run, p_outcome[i + 1] AS outcome, coalesce(p_retry_ms[i + 1], 0) AS retry_ms,
+                 p_tokens_in[i + 1] AS tokens_in, p_tokens_out[i + 1] AS tokens_out, p_tokens_cached[i + 1] AS tokens_cached,
+                 p_cost_micros[i + 1] AS cost
+          FROM unnest(v_item) i) u,
+         LATERAL (SELECT count(*)::int AS calls FROM unnest(c_item, c_type, c_refused) AS c (item, type, refused)
+                  WHERE c.item = u.i AND c.type = 'function_call' AND c.refused IS NULL AND u.outcome = 'calls') n
+    WHERE r.run_id = u.run;
+
+    -- runs that end
+    SELECT array_agg(p_run[i + 1]), array_agg(CASE p_outcome[i + 1] WHEN 'final' THEN 'succeeded' ELSE 'failed' END),
+           array_agg(CASE p_outcome[i + 1] WHEN 'fail' THEN coalesce(p_code[i + 1], 'error') END),
+           array_agg(CASE p_outcome[i + 1] WHEN 'fail' THEN p_error[i + 1] END)
+    INTO v_ended, v_status, v_code, v_error
+    FROM unnest(v_item) i WHERE p_outcome[i + 1] IN ('final', 'fail');
+
+    RETURN QUERY
+    WITH ended AS MATERIALIZED (
+        SELECT e.run_id, e.event_id FROM end_runs(v_ended, v_status, v_code, v_error, clock_timestamp() + interval '10 s') e
+        WHERE v_ended IS NOT NULL
+    )
+    SELECT u.item,
+           CASE WHEN u.item = ANY (v_item) THEN 'ok'
+                WHEN EXISTS (SELECT FROM agent_step_content c WHERE c.run_id = u.run AND c.step = u.step AND c.index = 0
+                             AND c.version = u.version AND c.token = u.token) THEN 'done'
+                WHEN r.claim_by = p_worker AND r.claim_token = u.token THEN 'bad'
+                ELSE 'stale' END,
+           CASE WHEN e.event_id IS NULL THEN r.status
+                WHEN u.outcome = 'final' THEN 'succeeded' ELSE 'failed' END,
+           CASE WHEN e.event_id IS NULL AND r.step = u.step THEN r.open_calls ELSE 0 END,
+           CASE WHEN r.ended_at IS NULL AND e.event_id IS NULL AND r.step = u.step + 1 AND r.claim_by IS NULL THEN r.step ELSE 0 END,
+           e.event_id
+    FROM (SELECT (n - 1)::int AS item, x.* FROM unnest(p_token, p_run, p_step, p_version, p_outcome)
+              WITH ORDINALITY AS x (token, run, step, version, outcome, n)) u
+    LEFT JOIN agent_runs r ON r.run_id = u.run
+    LEFT JOIN ended e ON e.run_id = u.run AND u.item = ANY (v_item)
+    ORDER BY u.item;
+
+    DELETE FROM cancellations k USING unnest(p_run, p_step) AS u (run, step)
+    WHERE k.incarnation = p_worker AND k.run_id = u.run AND k.step = u.step AND k.index = -1;
+END
+$$;

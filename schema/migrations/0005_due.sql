@@ -1,0 +1,101 @@
+-- 0005_due.sql -- what idle processes look for: work that nobody moved in time.
+
+-- Hands out work that is due, as doorbells would: the caller claims it by
+-- claim_plans or claim_actions like any other.  What is handed out here falls
+-- due again a little later, so that work which nobody can serve backs off and
+-- two idle processes do not look at the same.
+--
+-- what: plan   plan the run's step
+--       act    call (step, index)
+--       moved  something was done for the run here (a deadline, a default end)
+-- alone: the item was in the hands of processes that died: take it with
+--        nothing else in flight
+CREATE FUNCTION pawl.claim_due(p_worker bigint, p_kind text, p_class text, p_limit int)
+RETURNS TABLE (what text, run_id uuid, step int, index int, alone boolean)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pawl, pg_temp SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_now     timestamptz := clock_timestamp();
+    v_lonely  bigint := setting('deaths_max') - 1;
+    v_grace   bigint := setting('ring_grace_ms');
+    v_due     uuid[];
+    v_late    uuid[];
+    v_expired uuid[];
+BEGIN
+    SELECT array_agg(d.run_id ORDER BY d.run_id) INTO v_due
+    FROM (SELECT r.run_id FROM agent_runs r
+          WHERE r.class = p_class AND r.due_at <= v_now
+            AND (r.deadline <= v_now OR (r.open_calls > 0) = (p_kind = 'executor'))
+          ORDER BY r.due_at LIMIT greatest(p_limit, 1) FOR NO KEY UPDATE SKIP LOCKED) d;
+    IF v_due IS NULL THEN
+        RETURN;
+    END IF;
+
+    -- out of time
+    SELECT array_agg(r.run_id) INTO v_late
+    FROM unnest(v_due) u JOIN agent_runs r ON r.run_id = u WHERE r.deadline <= v_now AND r.ended_at IS NULL;
+    IF v_late IS NOT NULL THEN
+        RETURN QUERY SELECT 'moved', e.run_id, 0, 0, false
+        FROM end_runs(v_late, array_fill('failed'::text, ARRAY[cardinality(v_late)]),
+                      array_fill('deadline_exceeded'::text, ARRAY[cardinality(v_late)]),
+                      array_fill('the run took longer than its limit'::text, ARRAY[cardinality(v_late)]), v_now) e;
+    END IF;
+
+    -- suspensions whose time is over get their default end
+    SELECT array_agg(DISTINCT a.run_id) INTO v_expired
+    FROM unnest(v_due) u JOIN agent_runs r ON r.run_id = u AND r.waiting_calls > 0
+    JOIN agent_actions a ON a.run_id = r.run_id AND a.step = r.step AND a.open AND a.wait_until <= v_now;
+    IF v_expired IS NOT NULL THEN
+        RETURN QUERY SELECT 'moved', s.run_id, 0, 0, false
+        FROM (SELECT array_agg(a.run_id) AS run, array_agg(a.step) AS step, array_agg(a.index) AS index, array_agg(a.version) AS version,
+                     array_agg('told_unknown'::text) AS outcome, array_agg(NULL::text) AS nothing,
+                     array_agg('decision_timeout'::text) AS code, array_agg('nobody decided in time'::text) AS error,
+                     array_agg(NULL::bigint) AS retry, array_agg(NULL::int) AS took
+              FROM unnest(v_expired) u JOIN agent_runs r ON r.run_id = u
+              JOIN agent_actions a ON a.run_id = r.run_id AND a.step = r.step AND a.open AND a.wait_until <= v_now) z,
+             settle_calls(z.run, z.step, z.index, z.version, z.outcome, z.nothing, z.code, z.error, z.retry, z.took, false) s;
+    END IF;
+
+    RETURN QUERY
+    WITH calls AS MATERIALIZED ( -- every call of these runs that has no final result, and from when it can be taken
+        SELECT r.run_id, r.step, c.index, a.version,
+               CASE WHEN a.version IS NULL THEN '-infinity'::timestamptz
+                    WHEN a.status = 'running' OR a.probe_by IS NOT NULL THEN 'infinity'
+                    ELSE coalesce(a.retry_at, a.probe_after, 'infinity') END AS free_at,
+               a.wait_until, coalesce(a.deaths, 0) >= v_lonely AS alone,
+               r.parallel - (SELECT count(*) FROM agent_actions x
+                             WHERE x.run_id = r.run_id AND x.step = r.step AND x.status = 'running') AS places
+        FROM unnest(v_due) u
+        JOIN agent_runs r ON r.run_id = u AND r.open_calls > 0 AND r.ended_at IS NULL
+        JOIN agent_step_content c ON c.run_id = r.run_id AND c.step = r.step AND c.version = r.version
+             AND c.type = 'function_call' AND c.refused IS NULL
+        LEFT JOIN LATERAL (
+            SELECT x.* FROM agent_actions x
+            WHERE x.run_id = r.run_id AND x.step = r.step AND x.index = c.index AND x.plan_version = r.version AND x.epoch = r.epoch
+            ORDER BY x.version DESC LIMIT 1) a ON true
+        WHERE a.version IS NULL OR a.open
+    ), takeable AS MATERIALIZED (
+        SELECT * FROM (SELECT c.*, row_number() OVER (PARTITION BY c.run_id ORDER BY c.index) AS nth FROM calls c WHERE c.free_at <= v_now) x
+        WHERE x.nth <= x.places
+    ), looked AS (
+        UPDATE agent_runs r
+        SET due_at = CASE
+            WHEN r.open_calls = 0 THEN
+                CASE WHEN r.claim_by IS NOT NULL THEN r.deadline
+                     WHEN r.not_before > v_now THEN least(soon_at(r.not_before), r.deadline)
+                     ELSE least(soon(v_grace), r.deadline) END
+            WHEN EXISTS (SELECT FROM takeable t WHERE t.run_id = r.run_id) THEN least(soon(v_grace), r.deadline)
+            ELSE least((SELECT min(least(CASE WHEN c.free_at > v_now THEN c.free_at END, c.wait_until))
+                        FROM calls c WHERE c.run_id = r.run_id), r.deadline) END
+        FROM unnest(v_due) u WHERE r.run_id = u AND r.ended_at IS NULL
+        RETURNING r.run_id, r.step, r.open_calls, r.claim_by, r.not_before, r.deaths, r.status
+    )
+    SELECT 'plan', l.run_id, l.step, -1, l.deaths >= v_lonely
+    FROM looked l
+    WHERE p_kind = 'planner' AND l.open_calls = 0 AND l.claim_by IS NULL AND l.status = 'running'
+      AND coalesce(l.not_before <= v_now, true)
+    UNION ALL
+    SELECT 'act', t.run_id, t.step, t.index, t.alone FROM takeable t WHERE p_kind = 'executor';
+END
+$$;
