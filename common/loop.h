@@ -91,7 +91,7 @@ enum {
     /* Only reported, never asked for: the descriptor is in error or hung up, as
      * POLLERR of poll(2).  READ and WRITE are set beside it as far as they were
      * asked for, so that the next read or write finds the error.  It comes again
-     * every turn until the watch is closed.                                  */
+     * turn after turn until the watch is closed or stopped.                 */
     LOOP_ERROR = 4,
 };
 
@@ -104,9 +104,9 @@ struct loop_watch {
     int events;
 };
 
-/* One watch for a descriptor at a time; it is made non-blocking.  `events` may
- * be 0: nothing but LOOP_ERROR is of interest yet.  Close the watch before the
- * descriptor.  BROKEN when the descriptor cannot be polled.                  */
+/* One watch for a descriptor at a time; it is made non-blocking. With `events` 0
+ * it is silent until loop_watch_update(). Close the watch before the descriptor.
+ * BROKEN when the descriptor cannot be polled.                              */
 MUST_CHECK enum outcome loop_watch_start(struct loop *loop, struct loop_watch *w, int fd,
                                          int events, void (*fn)(void *arg, int events), void *arg,
                                          struct error *err);

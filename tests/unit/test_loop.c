@@ -1,0 +1,592 @@
+/*
+ * test_loop.c -- timers, descriptors, wakes, deferred tasks and signals on a real
+ * loop. Nothing here waits for a fixed time: turn_until() turns the loop until a
+ * condition holds, and the time limit only ends a test that has failed.
+ */
+#include "common/clock.h"
+#include "common/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { PATIENCE_MS = 20000 };
+
+static struct loop loop;
+
+static int open_loop(void **state)
+{
+    (void)state;
+    struct error err;
+    return loop_init(&loop, &err) == OK ? 0 : -1;
+}
+
+static int close_loop(void **state)
+{
+    (void)state;
+    loop_release(&loop);
+    return 0;
+}
+
+#define turn_until(condition)                              \
+    do {                                                   \
+        int64_t give_up_ = clock_mono_ms() + PATIENCE_MS;  \
+        while (!(condition) && clock_mono_ms() < give_up_) \
+            loop_turn(&loop, 100);                         \
+        assert_true(condition);                            \
+    } while (0)
+
+/* ---- timers -------------------------------------------------------------- */
+
+struct shot {
+    struct loop_timer timer;
+    int64_t due_ms;
+    int fired, *order;
+    int64_t early_ms;
+};
+
+static int shots_fired;
+
+static void on_shot(void *arg)
+{
+    struct shot *s = arg;
+    int64_t missing = s->due_ms - clock_mono_ms();
+    if (missing > s->early_ms)
+        s->early_ms = missing;
+    s->fired = ++shots_fired;
+}
+
+static void shoot(struct shot *s, int64_t delay_ms)
+{
+    s->due_ms = clock_mono_ms() + delay_ms;
+    loop_timer_start(&s->timer, delay_ms);
+}
+
+static void timers_fire_in_order_and_never_early(void **state)
+{
+    (void)state;
+    struct shot shots[50] = { 0 };
+    shots_fired = 0;
+    for (int i = 0; i < 50; i++) {
+        loop_timer_init(&loop, &shots[i].timer, on_shot, &shots[i]);
+        shoot(&shots[i], 60 - i);
+        assert_true(loop_timer_active(&shots[i].timer));
+    }
+    turn_until(shots_fired == 50);
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(shots[i].fired, 50 - i);
+        assert_true(shots[i].early_ms <= 0);
+        assert_false(loop_timer_active(&shots[i].timer));
+        loop_timer_close(&shots[i].timer);
+        loop_timer_close(&shots[i].timer); /* twice is harmless */
+    }
+}
+
+static void sleep_ms(long ms)
+{
+    struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+    while (nanosleep(&t, &t) != 0 && errno == EINTR)
+        continue;
+}
+
+static struct shot after_long_turn;
+
+static void on_long_turn(void *arg)
+{
+    (void)arg;
+    sleep_ms(60); /* a callback that takes long, then asks for 30 ms */
+    shoot(&after_long_turn, 30);
+}
+
+static void a_long_turn_does_not_make_timers_early(void **state)
+{
+    (void)state;
+    after_long_turn = (struct shot){ 0 };
+    shots_fired = 0;
+    loop_timer_init(&loop, &after_long_turn.timer, on_shot, &after_long_turn);
+    struct loop_task task = { 0 };
+    loop_defer(&loop, &task, on_long_turn, NULL);
+    turn_until(shots_fired == 1);
+    assert_true(after_long_turn.early_ms <= 0);
+    loop_timer_close(&after_long_turn.timer);
+}
+
+static void a_stopped_or_moved_timer_keeps_to_its_last_word(void **state)
+{
+    (void)state;
+    struct shot stopped = { 0 }, moved = { 0 };
+    shots_fired = 0;
+    loop_timer_init(&loop, &stopped.timer, on_shot, &stopped);
+    loop_timer_init(&loop, &moved.timer, on_shot, &moved);
+    shoot(&stopped, 1);
+    shoot(&moved, 1);
+    loop_timer_stop(&stopped.timer);
+    shoot(&moved, 40);
+    turn_until(moved.fired);
+    assert_int_equal(stopped.fired, 0);
+    assert_true(moved.early_ms <= 0);
+    loop_timer_close(&stopped.timer);
+    loop_timer_close(&moved.timer);
+}
+
+struct mortal {
+    struct loop_timer timer;
+    struct loop_task task;
+    int *deaths;
+};
+
+static void die(void *arg)
+{
+    struct mortal *m = arg;
+    loop_timer_close(&m->timer);
+    loop_defer_cancel(&m->task);
+    (*m->deaths)++;
+    free(m);
+}
+
+static void the_struct_around_a_timer_may_be_freed_in_its_callback(void **state)
+{
+    (void)state;
+    int deaths = 0;
+    for (int i = 0; i < 1000; i++) {
+        struct mortal *m = calloc(1, sizeof *m);
+        m->deaths = &deaths;
+        loop_timer_init(&loop, &m->timer, die, m);
+        loop_timer_start(&m->timer, i % 3);
+    }
+    turn_until(deaths == 1000);
+}
+
+/* ---- deferred tasks ------------------------------------------------------ */
+
+static char trace[64];
+static char A[] = "a", B[] = "b", C[] = "c", X[] = "x";
+static struct loop_task task_a, task_b, task_c;
+
+static void note(void *arg)
+{
+    strcat(trace, arg);
+}
+
+static void note_and_defer_more(void *arg)
+{
+    strcat(trace, arg);
+    loop_defer(&loop, &task_b, note, B);
+    loop_defer(&loop, &task_c, note, C);
+    loop_defer(&loop, &task_b, note, X); /* is queued already */
+    strcat(trace, "|");
+}
+
+static void tasks_run_in_order_and_never_inside_the_caller(void **state)
+{
+    (void)state;
+    trace[0] = '\0';
+    loop_defer(&loop, &task_a, note_and_defer_more, A);
+    assert_string_equal(trace, "");
+    int64_t began = clock_mono_ms();
+    turn_until(strcmp(trace, "a|bc") == 0);
+    assert_true(clock_mono_ms() - began < 400); /* no wait for the beat in between */
+}
+
+static void cancel_c(void *arg)
+{
+    (void)arg;
+    strcat(trace, "a");
+    loop_defer_cancel(&task_c);
+}
+
+static void a_cancelled_task_does_not_run(void **state)
+{
+    (void)state;
+    trace[0] = '\0';
+    loop_defer(&loop, &task_a, cancel_c, NULL);
+    loop_defer(&loop, &task_b, note, B);
+    loop_defer(&loop, &task_c, note, C); /* in the same round as the one that cancels it */
+    turn_until(strcmp(trace, "ab") == 0);
+    loop_turn(&loop, 0);
+    assert_string_equal(trace, "ab");
+    loop_defer_cancel(&task_c);
+}
+
+static int again_runs, pipe_reads;
+
+static void again(void *arg)
+{
+    again_runs++;
+    if (pipe_reads == 0)
+        loop_defer(&loop, arg, again, arg);
+}
+
+static void on_pipe(void *arg, int events)
+{
+    char c;
+    struct loop_watch *w = arg;
+    assert_true(events & LOOP_READ);
+    if (read(w->fd, &c, 1) == 1)
+        pipe_reads++;
+}
+
+static void a_task_that_repeats_does_not_starve_descriptors(void **state)
+{
+    (void)state;
+    int fds[2];
+    struct error err;
+    struct loop_watch w;
+    again_runs = pipe_reads = 0;
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    assert_int_equal(loop_watch_start(&loop, &w, fds[0], LOOP_READ, on_pipe, &w, &err), OK);
+    loop_defer(&loop, &task_a, again, &task_a);
+    turn_until(again_runs > 3);
+    assert_int_equal(write(fds[1], "x", 1), 1);
+    turn_until(pipe_reads == 1);
+    loop_defer_cancel(&task_a);
+    loop_watch_close(&w);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void the_struct_around_a_task_may_be_freed_in_its_callback(void **state)
+{
+    (void)state;
+    int deaths = 0;
+    for (int i = 0; i < 10; i++) {
+        struct mortal *m = calloc(1, sizeof *m);
+        m->deaths = &deaths;
+        loop_defer(&loop, &m->task, die, m);
+    }
+    turn_until(deaths == 10);
+}
+
+/* ---- watches ------------------------------------------------------------- */
+
+struct seen {
+    struct loop_watch watch;
+    int calls, events;
+    size_t bytes, chunk;
+    bool close_at_end;
+};
+
+static void on_seen(void *arg, int events)
+{
+    struct seen *s = arg;
+    s->calls++;
+    s->events |= events;
+    if (s->chunk == 0)
+        return;
+    char text[64];
+    ssize_t n = read(s->watch.fd, text, s->chunk);
+    if (n > 0)
+        s->bytes += (size_t)n;
+    else if (s->close_at_end && (n == 0 || errno != EAGAIN))
+        loop_watch_close(&s->watch);
+}
+
+static void a_watch_reports_what_was_asked_for(void **state)
+{
+    (void)state;
+    int fds[2];
+    struct error err;
+    struct seen s = { .chunk = 16 };
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    assert_int_equal(loop_watch_start(&loop, &s.watch, fds[0], LOOP_READ, on_seen, &s, &err), OK);
+    loop_turn(&loop, 10);
+    assert_int_equal(s.calls, 0);
+
+    assert_int_equal(write(fds[1], "hello", 5), 5);
+    turn_until(s.bytes == 5);
+    assert_int_equal(s.events, LOOP_READ);
+
+    s.chunk = 0;
+    loop_watch_update(&s.watch, LOOP_READ | LOOP_WRITE);
+    turn_until(s.events & LOOP_WRITE);
+
+    loop_watch_stop(&s.watch);
+    int calls = s.calls;
+    assert_int_equal(write(fds[1], "hello", 5), 5);
+    loop_turn(&loop, 10);
+    assert_int_equal(s.calls, calls);
+
+    s.chunk = 16;
+    loop_watch_update(&s.watch, LOOP_READ);
+    turn_until(s.bytes == 10);
+
+    s.close_at_end = true;
+    close(fds[1]); /* end of file counts as readable */
+    turn_until(s.watch.poll == NULL);
+    close(fds[0]);
+}
+
+static void a_refused_connection_is_an_error_event(void **state)
+{
+    (void)state;
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t size = sizeof at;
+    int taken = socket(AF_INET, SOCK_STREAM, 0); /* bound, never listening: always refuses */
+    assert_int_equal(bind(taken, (struct sockaddr *)&at, size), 0);
+    assert_int_equal(getsockname(taken, (struct sockaddr *)&at, &size), 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    (void)connect(fd, (struct sockaddr *)&at, size);
+
+    struct error err;
+    struct seen s = { .chunk = 16, .close_at_end = true };
+    assert_int_equal(loop_watch_start(&loop, &s.watch, fd, LOOP_WRITE, on_seen, &s, &err), OK);
+    turn_until(s.watch.poll == NULL);
+    assert_true(s.events & LOOP_ERROR);
+    assert_true(s.events & LOOP_WRITE);
+    close(fd);
+    close(taken);
+}
+
+/* The peer sends and resets: what it sent can be read, in small pieces, although
+ * the descriptor is in error all the time.                                  */
+static void bytes_in_front_of_an_error_are_not_lost(void **state)
+{
+    (void)state;
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t size = sizeof at;
+    int server = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(server, (struct sockaddr *)&at, size), 0);
+    assert_int_equal(listen(server, 1), 0);
+    assert_int_equal(getsockname(server, (struct sockaddr *)&at, &size), 0);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&at, size), 0);
+    int peer = accept(server, NULL, NULL);
+    assert_int_equal(write(fd, "unread", 6), 6); /* unread input makes close() a reset */
+    assert_int_equal(write(peer, "0123456789abcdef", 16), 16);
+    close(peer);
+
+    struct error err;
+    struct seen s = { .chunk = 3, .close_at_end = true };
+    assert_int_equal(loop_watch_start(&loop, &s.watch, fd, LOOP_READ, on_seen, &s, &err), OK);
+    turn_until(s.watch.poll == NULL);
+    assert_true(s.events & LOOP_ERROR);
+    assert_int_equal(s.bytes, 16);
+    close(fd);
+    close(server);
+}
+
+static void what_cannot_be_polled_is_said(void **state)
+{
+    (void)state;
+    struct error err;
+    struct loop_watch w;
+    int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    assert_int_equal(loop_watch_start(&loop, &w, file, LOOP_READ, on_seen, NULL, &err), BROKEN);
+    assert_non_null(strstr(err.text, "cannot watch descriptor"));
+    close(file);
+    assert_int_equal(loop_watch_start(&loop, &w, file, LOOP_READ, on_seen, NULL, &err), BROKEN);
+    loop_watch_close(&w);
+}
+
+static void watches_open_and_close_without_end(void **state)
+{
+    (void)state;
+    struct error err;
+    for (int i = 0; i < 500; i++) {
+        int fds[2];
+        struct seen s = { .chunk = 1 };
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+        assert_int_equal(write(fds[1], "x", 1), 1);
+        assert_int_equal(loop_watch_start(&loop, &s.watch, fds[0], LOOP_READ, on_seen, &s, &err),
+                         OK);
+        turn_until(s.bytes == 1);
+        loop_watch_close(&s.watch);
+        loop_watch_close(&s.watch);
+        close(fds[0]); /* the next round gets the same number while libuv still closes */
+        close(fds[1]);
+    }
+}
+
+/* ---- other threads ------------------------------------------------------- */
+
+static int woken;
+static atomic_int produced;
+static int consumed;
+
+static void on_wake(void *arg)
+{
+    (void)arg;
+    woken++;
+    consumed = atomic_load(&produced);
+}
+
+static void *produce(void *arg)
+{
+    for (int i = 0; i < 10000; i++) {
+        atomic_fetch_add(&produced, 1);
+        loop_wake_send(arg);
+    }
+    return NULL;
+}
+
+static void a_wake_from_another_thread_is_never_lost(void **state)
+{
+    (void)state;
+    struct error err;
+    struct loop_wake w;
+    pthread_t thread;
+    assert_int_equal(loop_wake_init(&loop, &w, on_wake, NULL, &err), OK);
+    assert_int_equal(pthread_create(&thread, NULL, produce, &w), 0);
+    turn_until(consumed == 10000);
+    assert_true(woken >= 1 && woken <= 10000);
+    pthread_join(thread, NULL);
+    loop_wake_close(&w);
+    loop_turn(&loop, 0);
+}
+
+static atomic_bool observed_stuck, observer_ends;
+
+static void block_until_seen(void *arg)
+{
+    (void)arg;
+    int64_t give_up = clock_mono_ms() + PATIENCE_MS;
+    while (!atomic_load(&observed_stuck) && clock_mono_ms() < give_up)
+        sleep_ms(10);
+}
+
+static void *observe(void *arg)
+{
+    (void)arg;
+    while (!atomic_load(&observer_ends)) {
+        if (clock_mono_ms() - loop_last_tick_ms(&loop) > 2500)
+            atomic_store(&observed_stuck, true);
+        sleep_ms(10);
+    }
+    return NULL;
+}
+
+static void a_blocked_loop_is_seen_from_outside_and_an_idle_one_is_not(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    struct loop_task task = { 0 };
+    atomic_store(&observed_stuck, false);
+    atomic_store(&observer_ends, false);
+    assert_int_equal(pthread_create(&thread, NULL, observe, NULL), 0);
+
+    int64_t first = loop_last_tick_ms(&loop); /* idle: the beat alone makes it tick */
+    turn_until(loop_last_tick_ms(&loop) - first > 2000);
+    assert_false(atomic_load(&observed_stuck));
+
+    loop_defer(&loop, &task, block_until_seen, NULL);
+    turn_until(atomic_load(&observed_stuck));
+    atomic_store(&observer_ends, true);
+    pthread_join(thread, NULL);
+}
+
+/* ---- signals and the end ------------------------------------------------- */
+
+static int last_signal;
+
+static void on_signal(void *arg, int signum)
+{
+    last_signal = signum;
+    if (arg)
+        loop_stop(arg);
+}
+
+static void signals_arrive_in_the_loop(void **state)
+{
+    (void)state;
+    struct error err;
+    last_signal = 0;
+    assert_int_equal(loop_signal(&loop, SIGUSR1, on_signal, NULL, &err), OK);
+    assert_int_equal(loop_signal(&loop, SIGTERM, on_signal, &loop, &err), OK);
+    assert_int_equal(loop_signal(&loop, SIGKILL, on_signal, NULL, &err), BROKEN);
+    assert_non_null(strstr(err.text, "cannot watch signal 9"));
+    raise(SIGUSR1);
+    assert_int_equal(last_signal, 0);
+    turn_until(last_signal == SIGUSR1);
+    raise(SIGTERM);
+    loop_run(&loop); /* ends because the handler stops it */
+    assert_int_equal(last_signal, SIGTERM);
+    raise(SIGPIPE); /* is ignored */
+}
+
+static void a_turn_waits_no_longer_than_it_may(void **state)
+{
+    (void)state;
+    int64_t began = clock_mono_ms();
+    loop_turn(&loop, 0);
+    loop_turn(&loop, 30);
+    assert_true(clock_mono_ms() - began < 400); /* less than a beat */
+    assert_true(loop_now_ms(&loop) >= began);
+}
+
+static void never(void *arg)
+{
+    (void)arg;
+    fail_msg("called after the release");
+}
+
+static void never_watch(void *arg, int events)
+{
+    (void)events;
+    never(arg);
+}
+
+static void releasing_closes_what_is_open_and_calls_nobody(void **state)
+{
+    (void)state;
+    struct error err;
+    struct loop other;
+    struct loop_timer timer, closed;
+    struct loop_watch watch;
+    struct loop_wake wake;
+    struct loop_task task = { 0 };
+    int fds[2];
+    assert_int_equal(loop_init(&other, &err), OK);
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    assert_int_equal(write(fds[1], "x", 1), 1);
+    loop_timer_init(&other, &timer, never, NULL);
+    loop_timer_start(&timer, 0);
+    loop_timer_init(&other, &closed, never, NULL);
+    loop_timer_close(&closed);
+    assert_int_equal(loop_watch_start(&other, &watch, fds[0], LOOP_READ, never_watch, NULL, &err),
+                     OK);
+    assert_int_equal(loop_wake_init(&other, &wake, never, NULL, &err), OK);
+    assert_int_equal(loop_signal(&other, SIGUSR2, on_signal, NULL, &err), OK);
+    loop_wake_send(&wake);
+    loop_defer(&other, &task, never, NULL);
+    loop_release(&other);
+    loop_release(&other); /* twice is harmless */
+    close(fds[0]);
+    close(fds[1]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(timers_fire_in_order_and_never_early),
+        cmocka_unit_test(a_long_turn_does_not_make_timers_early),
+        cmocka_unit_test(a_stopped_or_moved_timer_keeps_to_its_last_word),
+        cmocka_unit_test(the_struct_around_a_timer_may_be_freed_in_its_callback),
+        cmocka_unit_test(tasks_run_in_order_and_never_inside_the_caller),
+        cmocka_unit_test(a_cancelled_task_does_not_run),
+        cmocka_unit_test(a_task_that_repeats_does_not_starve_descriptors),
+        cmocka_unit_test(the_struct_around_a_task_may_be_freed_in_its_callback),
+        cmocka_unit_test(a_watch_reports_what_was_asked_for),
+        cmocka_unit_test(a_refused_connection_is_an_error_event),
+        cmocka_unit_test(bytes_in_front_of_an_error_are_not_lost),
+        cmocka_unit_test(what_cannot_be_polled_is_said),
+        cmocka_unit_test(watches_open_and_close_without_end),
+        cmocka_unit_test(a_wake_from_another_thread_is_never_lost),
+        cmocka_unit_test(a_blocked_loop_is_seen_from_outside_and_an_idle_one_is_not),
+        cmocka_unit_test(signals_arrive_in_the_loop),
+        cmocka_unit_test(a_turn_waits_no_longer_than_it_may),
+        cmocka_unit_test(releasing_closes_what_is_open_and_calls_nobody),
+    };
+    return cmocka_run_group_tests(tests, open_loop, close_loop);
+}
