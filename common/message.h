@@ -7,11 +7,12 @@
  *
  * A record is judged here and only here: what this file lets through has valid
  * UTF-8, known types and bounded sizes, and what it refuses goes to the dead
- * letter topic with the code and the sentence that it answers.  The formats
- * are written down for other programs in schema/messages/ and docs/messages.md.
+ * letter topic with the code and the sentence that it answers.  Requests are
+ * read in message_request.c, all else is in message.c.  The formats are written
+ * down for other programs in schema/messages/ and docs/messages.md.
  *
- * Limits:  a doorbell 4 KiB; a request as the caller says; source, type, agent
- *          and the like as in the table in message.c.
+ * Limits:  a doorbell 4 KiB; a request as the caller says; source, id, agent
+ *          and the like as in the table in message_request.c.
  * Threads: no state, call from anywhere.
  * Errors:  REFUSED only: a record never becomes better by reading it again.
  */
@@ -160,6 +161,10 @@ enum run_event_kind {
 
 /* "accepted", "waiting", ... */
 const char *run_event_name(enum run_event_kind kind);
+
+/* A longer answer is cut; `answer_bytes` then says how long it is, and the
+ * whole of it is in the run (`pawl run show`).                              */
+enum { EVENT_ANSWER_BYTES_MAX = 128 * 1024 };
 
 struct run_event_view {
     enum run_event_kind kind;

@@ -31,7 +31,7 @@ struct offsets {
     size_t head, count, cap;    /* cap is a power of two, or 0 */
     size_t unfinished;          /* of the `count` */
     int64_t last;               /* newest offset handed out, or OFFSETS_NONE */
-    int64_t committed;          /* newest answer of offsets_take(), or OFFSETS_NONE */
+    int64_t committed;          /* what the broker knows, as far as we know */
 };
 
 void offsets_init(struct offsets *t);
@@ -51,7 +51,11 @@ bool offsets_done(struct offsets *t, int64_t offset);
  * first record is still out.                                                */
 int64_t offsets_next(const struct offsets *t);
 
-/* offsets_next() if it is newer than at the last call, else OFFSETS_NONE. */
+/* offsets_next() if records were finished since the last call, else
+ * OFFSETS_NONE.                                                             */
 int64_t offsets_take(struct offsets *t);
+
+/* The commit of what was taken failed: take it again. */
+void offsets_untake(struct offsets *t);
 
 #endif
