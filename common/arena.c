@@ -63,8 +63,8 @@ static struct arena_block *add_block(struct arena *a, size_t room)
 
 void *arena_alloc(struct arena *a, size_t size_bytes)
 {
-    if (size_bytes > a->limit_bytes)
-        return NULL; /* also keeps round_up() from wrapping around */
+    if (size_bytes > SIZE_MAX / 2)
+        return NULL; /* the sums below would wrap around */
     size_t need = round_up(size_bytes);
     if (a->used_bytes > a->limit_bytes || need > a->limit_bytes - a->used_bytes)
         return NULL;

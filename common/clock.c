@@ -169,7 +169,7 @@ static bool read_time(const char **at, int64_t *ms)
 enum outcome clock_parse_iso(const char *text, int64_t *wall_ms, struct error *err)
 {
     const char *at = text;
-    int64_t days, time_ms, zone_ms;
+    int64_t days = 0, time_ms = 0, zone_ms = 0;
     bool good = read_date(&at, &days) && (literal(&at, 'T') || literal(&at, 't')) &&
                 read_time(&at, &time_ms) && offset_ms(&at, &zone_ms) && *at == '\0';
     if (!good)

@@ -31,13 +31,17 @@ static enum outcome refuse_at(const char *text, size_t offset, const char *what,
     return fail(err, REFUSED, "%s (line %zu, column %zu)", what, place.line, place.column);
 }
 
-static enum outcome check_utf8(const char *text, size_t n, struct error *err)
+/* A raw NUL is never part of JSON, but jansson 2.14 reads over it ("[1\0]" is
+ * taken as "[1]"), so it is refused here too.                               */
+static enum outcome check_characters(const char *text, size_t n, struct error *err)
 {
     for (size_t at = 0; at < n;) {
         uint32_t code_point;
         size_t length = text_utf8_next(text + at, n - at, &code_point);
         if (length == 0)
             return refuse_at(text, at, "the JSON text is not UTF-8", err);
+        if (code_point == 0)
+            return refuse_at(text, at, "the JSON text holds a NUL byte", err);
         at += length;
     }
     return OK;
@@ -89,7 +93,7 @@ enum outcome json_read(const char *text, size_t n, const struct json_limits *lim
     *out = NULL;
     if (n > limits->bytes)
         return fail(err, REFUSED, "the JSON text has %zu bytes; %zu are allowed", n, limits->bytes);
-    enum outcome outcome = check_utf8(text, n, err);
+    enum outcome outcome = check_characters(text, n, err);
     if (outcome == OK)
         outcome = check_depth(text, n, limits->depth, err);
     if (outcome != OK)

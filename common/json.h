@@ -10,7 +10,7 @@
  *
  * Limits:  given by the caller for every read.
  * Threads: any; a json_t has one owner.
- * Errors:  REFUSED, with line and column of the first fault.
+ * Errors:  REFUSED, with line and column where the first fault was noticed.
  */
 #ifndef PAWL_COMMON_JSON_H
 #define PAWL_COMMON_JSON_H
