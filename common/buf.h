@@ -35,9 +35,10 @@ struct buf {
 
 void buf_init(struct buf *b, size_t limit_bytes); /* allocates nothing */
 void buf_release(struct buf *b);                  /* frees; the buffer is empty and usable again */
-#define AUTO_BUF __attribute__((cleanup(buf_release))) /* AUTO_BUF struct buf b; then buf_init() \
-                                                        */
-void buf_reset(struct buf *b);                         /* empty, not full; the memory is kept */
+void buf_reset(struct buf *b);                    /* empty, not full; the memory is kept */
+
+/* Releases at the end of its scope:  AUTO_BUF struct buf b;  buf_init(&b, ...); */
+#define AUTO_BUF __attribute__((cleanup(buf_release)))
 
 bool buf_add(struct buf *b, const void *data, size_t n);
 bool buf_puts(struct buf *b, const char *text);
