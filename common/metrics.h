@@ -14,6 +14,9 @@
  * label values it holds one series; metric_with() finds or makes it, and a hot
  * path keeps the pointer, which never moves nor dies.
  *
+ * The usual bounds of a histogram go by its unit: half a millisecond to ten minutes
+ * for _seconds, 256 bytes to 16 MiB for _bytes, 1 to 1024 for _items.
+ *
  * Limits:  METRIC_LABELS_MAX labels; `series_max` combinations (64 when not
  *          given).  Combinations beyond it are counted together in one series
  *          with all labels "other", so that no tool name or model name can make
@@ -52,28 +55,19 @@ struct metric_series;
 
 struct metric {
     enum metric_kind kind;
-    const char
-        *name; /* "pawl_..." in base units: _seconds, _bytes, _ratio; see metric_name_check */
+    const char *name; /* in base units: see metric_name_check() */
     const char *help; /* one sentence */
     const char *labels[METRIC_LABELS_MAX];
-    const double *bounds; /* histogram: upper bounds, ascending; NULL: metric_seconds */
+    const double *bounds; /* histogram: upper bounds, ascending; NULL: the usual ones of its unit */
     size_t bounds_count;
     size_t series_max;
 
     /* Private from here. */
     struct metric_series *_Atomic series; /* newest first */
-    struct metric_series *other;
     size_t series_count;
     struct metric *_Atomic next;
     bool registered;
 };
-
-/* Bounds for durations from half a millisecond to ten minutes, and for sizes
- * from 256 bytes to 16 MiB.                                                  */
-extern const double metric_seconds[];
-extern const size_t metric_seconds_count;
-extern const double metric_bytes[];
-extern const size_t metric_bytes_count;
 
 /* Puts the metric on the page.  A metric without labels shows at once, as 0.
  * Registering the same metric again changes nothing.                         */
