@@ -38,14 +38,16 @@
 
 struct config_property {
     const char *name;
-    const char *value; /* NULL: its secret could not be read (config_require tells why) */
-    bool secret;       /* never to be printed */
+    const char *value;  /* NULL: its secret could not be read (config_require tells why) */
+    bool secret;        /* never to be printed */
+    const char *origin; /* "pawl.yaml:9" */
 };
 
 struct config_secret {
     const char *name;
     const char *value;   /* NULL: could not be read */
     const char *problem; /* then: why, and what to do */
+    const char *origin;  /* "env:OPENAI_API_KEY", "file:/run/secrets/key" */
 };
 
 /* Where the value of one setting comes from; see config_print. */
@@ -91,10 +93,9 @@ struct config {
 
     /* Only config.c looks below this line. */
     struct field_pairs kafka_pairs;
-    const struct yaml_node *secrets_node;
+    const struct yaml_node *secrets_node; /* while loading */
     struct config_origin *origins;
     size_t origin_count;
-    struct yaml_file yaml;
     struct arena arena;
 };
 

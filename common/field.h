@@ -138,6 +138,10 @@ void field_walk(const struct field_table *table, void *into, field_visit *visit,
 /* The table as a Markdown table: key, type, default, meaning. */
 void field_print(const struct field_table *table, FILE *out);
 
+/* Whether `name` may name a secret; what would be right stands in field_secret_right. */
+bool field_is_secret_name(const char *name);
+extern const char field_secret_right[];
+
 /* The word of `words` nearest to `text`, or NULL when none is near enough to be
  * meant.  `words` holds `count` entries.                                    */
 const char *field_nearest(const char *text, const char *const *words, size_t count);

@@ -41,10 +41,6 @@ int64_t field_scalar_number(const struct field *field, const void *within);
 /* What a value of this field looks like: "a whole number from 1 to 100". */
 const char *field_scalar_right(const struct field *field, char right[FIELD_RIGHT_SIZE]);
 
-/* Whether `name` may name a secret; what would be right stands in field_secret_right. */
-bool field_is_secret_name(const char *name);
-extern const char field_secret_right[];
-
 /* The bounds: those of the row, or those of its type. */
 int64_t field_min(const struct field *field);
 int64_t field_max(const struct field *field);
