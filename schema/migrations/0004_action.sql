@@ -219,7 +219,7 @@ BEGIN
             deaths = CASE WHEN n.done THEN 0 ELSE r.deaths END,
             status = CASE WHEN n.asleep THEN 'suspended' ELSE 'running' END,
             due_at = CASE WHEN n.done THEN soon(n.grace)
-                          WHEN r.open_calls - u.closed > r.parallel THEN clock_timestamp() -- a place is free for the next call
+                          WHEN r.open_calls > r.parallel THEN clock_timestamp() -- a place is free for the next call
                           WHEN n.asleep THEN least(u.due, r.due_at, r.deadline)
                           ELSE least(r.due_at, u.due) END,
             change = r.change + 1
@@ -422,13 +422,15 @@ BEGIN
            CASE WHEN a.open AND a.retry_at IS NOT NULL
                 THEN greatest(0, (extract(epoch FROM a.retry_at - clock_timestamp()) * 1000)::bigint) ELSE -1 END,
            coalesce(n.next, 0),
-           CASE WHEN v.answer = 'ok' AND r.open_calls > r.parallel THEN coalesce((
+           CASE WHEN v.answer = 'ok' AND r.open_calls > 0 AND r.open_calls + v.of_run > r.parallel THEN coalesce((
                SELECT c.index FROM agent_step_content c
                WHERE c.run_id = r.run_id AND c.step = r.step AND c.version = r.version AND c.type = 'function_call' AND c.refused IS NULL
                  AND NOT EXISTS (SELECT FROM agent_actions x WHERE x.run_id = c.run_id AND x.step = c.step AND x.index = c.index
                                  AND x.plan_version = r.version AND x.epoch = r.epoch)
-               ORDER BY c.index LIMIT 1), -1) ELSE -1 END
-    FROM unnest(v_item, v_answer) AS v (i, answer)
+               ORDER BY c.index OFFSET v.nth - 1 LIMIT 1), -1) ELSE -1 END
+    FROM (SELECT y.i, y.answer, count(*) OVER (PARTITION BY p_run[y.i + 1]) AS of_run,
+                 row_number() OVER (PARTITION BY p_run[y.i + 1] ORDER BY y.i) AS nth
+          FROM unnest(v_item, v_answer) AS y (i, answer)) v
     LEFT JOIN agent_actions a ON a.run_id = p_run[v.i + 1] AND a.step = p_step[v.i + 1] AND a.index = p_index[v.i + 1]
               AND a.version = p_version[v.i + 1]
     LEFT JOIN agent_runs r ON r.run_id = p_run[v.i + 1]

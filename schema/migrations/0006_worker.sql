@@ -148,11 +148,12 @@ BEGIN
 
     SELECT array_agg(r.run_id) INTO v_killers FROM agent_runs r
     WHERE r.run_id = ANY (v_plans) AND r.deaths >= v_deaths_max AND r.ended_at IS NULL AND r.claim_by IS NULL;
-    PERFORM end_runs(v_killers, array_fill('failed'::text, ARRAY[cardinality(v_killers)]),
-                     array_fill('killed_workers'::text, ARRAY[cardinality(v_killers)]),
-                     array_fill(format('%s planners died while they planned this step; look at their logs, then retry the run',
-                                       v_deaths_max), ARRAY[cardinality(v_killers)]), clock_timestamp())
-    WHERE v_killers IS NOT NULL;
+    IF v_killers IS NOT NULL THEN
+        PERFORM end_runs(v_killers, array_fill('failed'::text, ARRAY[cardinality(v_killers)]),
+                         array_fill('killed_workers'::text, ARRAY[cardinality(v_killers)]),
+                         array_fill(format('%s planners died while they planned this step; look at their logs, then retry the run',
+                                           v_deaths_max), ARRAY[cardinality(v_killers)]), clock_timestamp());
+    END IF;
 
     PERFORM settle_calls(z.run, z.step, z.index, z.version, z.outcome, z.nothing, z.code, z.error, z.retry, z.took, true)
     FROM (SELECT array_agg(a.run_id) AS run, array_agg(a.step) AS step, array_agg(a.index) AS index, array_agg(a.version) AS version,

@@ -1,0 +1,59 @@
+-- plan.sql -- claims and commits of the brain (P2, P3).
+BEGIN;
+\ir fixture.psql
+SELECT plan(33);
+SELECT t.worker('planner', 'a') AS p, t.worker('planner', 'b') AS q, t.start() AS run \gset
+
+SELECT is(t.claim_plan(:p, :'run', 1), 'yours 1.1', 'a planner claims step 1');
+SELECT is(t.claim_plan(:p, :'run', 1), 'yours 1.1', 'asked again with the same token, the same answer');
+SELECT is(t.claim_plan(:p, :'run', 2), 'busy', 'our own claim with another token is busy');
+SELECT is(t.claim_plan(:q, :'run', 3), 'busy', 'another planner is refused');
+SELECT is(t.commit_plan(:q, :'run', 3, '{look}'), 'stale running open=0 next=0', 'and may not commit');
+SELECT is((SELECT count(*) FROM agent_step_content), 0::bigint, 'what is stale leaves no row');
+SELECT is(t.commit_plan(:p, :'run', 1, '{look,send}'), 'ok running open=2 next=0', 'the holder commits two calls');
+SELECT is(t.claim_plan(:q, :'run', 3), 'no', 'there is nothing to plan while the hands are at work');
+SELECT is(t.commit_plan(:p, :'run', 1, '{look,send}'), 'done running open=2 next=0', 'a repeated commit is told that it went through');
+SELECT is((SELECT count(*) FROM agent_step_content), 2::bigint, 'each item has one row');
+SELECT ok(t.is_due(:'run'), 'the calls fall due if nobody rings');
+
+-- all calls refused: the step completes at once
+SELECT t.start() AS run2 \gset
+SELECT t.claim_plan(:p, :'run2', 1) \gset _
+SELECT is(t.commit_plan(:p, :'run2', 1, '{look,send}', NULL, NULL, '{bad,bad}'), 'ok running open=0 next=2', 'refused calls wait for nobody');
+SELECT is(t.claim_plan(:q, :'run2', 4), 'yours 2.1', 'the next step is to be planned');
+SELECT is(t.commit_plan(:q, :'run2', 4, '{}', 'retry'), 'ok running open=0 next=0', 'a model call that failed is stored');
+SELECT is((SELECT failures FROM agent_runs WHERE run_id = :'run2'), 1, 'and counted');
+SELECT is(t.claim_plan(:q, :'run2', 5), 'yours 2.2', 'the next attempt has a version of its own');
+SELECT is(t.commit_plan(:q, :'run2', 5), 'ok succeeded open=0 next=0', 'an answer without calls ends the run');
+SELECT is(t.claim_plan(:q, :'run2', 6), 'done', 'an ended run is done');
+SELECT is((SELECT string_agg(type, ',' ORDER BY id) FROM announcements WHERE run_id = :'run2'), 'accepted,succeeded', 'its end is announced');
+SELECT is((SELECT answer FROM read_announcements((SELECT array_agg(id) FROM announcements WHERE run_id = :'run2')) WHERE type = 'succeeded'),
+          'the answer', 'with the answer');
+SELECT ok((SELECT due_at IS NULL AND claim_by IS NULL AND ended_at IS NOT NULL FROM agent_runs WHERE run_id = :'run2'), 'and nothing is due any more');
+
+-- what the next prompt is made of
+SELECT is((SELECT string_agg(kind || step || '.' || index || coalesce(':' || tool, ''), ' ') FROM read_steps(ARRAY[:'run2'::uuid], ARRAY[0])),
+          'input0.0 item1.0:look item1.1:send result1.0 result1.1', 'a planner that knows nothing reads all');
+SELECT is((SELECT string_agg(kind || step || '.' || index || ':' || coalesce(refused, '-'), ' ') FROM read_steps(ARRAY[:'run2'::uuid], ARRAY[1])),
+          'result1.0:bad result1.1:bad', 'one that made the plan reads the results only');
+
+-- a planner dies
+SELECT t.start() AS run3 \gset
+SELECT t.claim_plan(:p, :'run3', 1) \gset _
+SELECT is(t.kill(:p), 'dead', 'an observer declares the planner dead');
+SELECT ok(t.is_due(:'run3'), 'its step is due at once');
+SELECT is(t.commit_plan(:p, :'run3', 1), 'stale running open=0 next=0', 'its plan is refused');
+SELECT is(t.claim_plan(:p, :'run3', 2), 'dead', 'it claims nothing any more');
+SELECT is(t.claim_plan(:q, :'run3', 7), 'yours 1.2', 'another one plans anew');
+SELECT t.kill(:q) \gset _
+SELECT t.worker('planner', 'c') AS c \gset
+SELECT is(t.claim_plan(:c, :'run3', 8), 'later', 'after a second death there is back-off');
+UPDATE agent_runs SET not_before = NULL WHERE run_id = :'run3';
+SELECT is(t.claim_plan(:c, :'run3', 8), 'later', 'and it is not taken among others');
+SELECT is(t.claim_plan(:c, :'run3', 8, true), 'yours 1.3', 'but alone');
+SELECT t.kill(:c) \gset _
+SELECT is(t.run_state(:'run3'), 'failed step=1 open=0 waiting=0', 'the third death ends the run');
+SELECT is((SELECT error_code FROM agent_runs WHERE run_id = :'run3'), 'killed_workers', 'and says so');
+
+SELECT * FROM finish();
+ROLLBACK;
