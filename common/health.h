@@ -6,8 +6,8 @@
  *                Never looks at Kafka or Postgres: their outage is no reason to
  *                kill this process.
  *     /startupz  200 once health_started() was called.
- *     /readyz    200 while every condition that was ever set holds; the body
- *                lists them, one a line, those that fail first.
+ *     /readyz    200 once started, while every condition that was ever set holds;
+ *                the body lists them, one a line, those that fail first.
  *     /metrics   the page of metrics.h.
  *
  *     loop thread --health_set()--> conditions (mutex) <-- the server's thread
@@ -38,11 +38,11 @@ enum {
 
 struct health; /* private */
 
-/* `listen` is "HOST:PORT": a numeric address, "[::1]:8080", "localhost:8080", or
+/* `listen_at` is "HOST:PORT": a numeric address, "[::1]:8080", "localhost:8080", or
  * ":8080" for all addresses; port 0 takes any free one.  The loop must outlive
  * the server.                                                                */
 MUST_CHECK enum outcome health_init(struct health **out, const struct loop *loop,
-                                    const char *listen, struct error *err);
+                                    const char *listen_at, struct error *err);
 
 /* The port that the server listens on. */
 int health_port(const struct health *h);
