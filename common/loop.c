@@ -286,10 +286,12 @@ void loop_timer_start(struct loop_timer *t, int64_t delay_ms)
     int64_t bounded = delay_ms < 0 ? 0 : delay_ms;
     if (bounded > LOOP_DELAY_MAX_MS)
         bounded = LOOP_DELAY_MAX_MS;
-    /* libuv counts from the start of the turn; a long turn must not make the
-     * timer fire early.                                                     */
-    uv_update_time(&t->loop->core->uv);
-    int rc = uv_timer_start(&t->alarm->uv, on_alarm, (uint64_t)bounded, 0);
+    /* libuv counts from the start of the turn: what has passed since is added, so
+     * that a long turn makes no timer early. And never 0: a timer that starts
+     * itself again would keep the turn from ending.                         */
+    int64_t passed = clock_mono_ms() - loop_now_ms(t->loop);
+    int64_t delay = bounded + (passed > 0 ? passed : 0);
+    int rc = uv_timer_start(&t->alarm->uv, on_alarm, (uint64_t)(delay > 0 ? delay : 1), 0);
     assert(rc == 0);
 }
 

@@ -78,7 +78,10 @@ struct loop_timer {
 };
 
 void loop_timer_init(struct loop *loop, struct loop_timer *t, void (*fn)(void *arg), void *arg);
-void loop_timer_start(struct loop_timer *t, int64_t delay_ms); /* moves it when it runs already */
+
+/* Moves the timer when it runs already. A delay of 0 is the next turn, 1 ms at
+ * the least; what should happen in this turn is a task for loop_defer().    */
+void loop_timer_start(struct loop_timer *t, int64_t delay_ms);
 void loop_timer_stop(struct loop_timer *t);
 bool loop_timer_active(const struct loop_timer *t);
 void loop_timer_close(struct loop_timer *t); /* harmless when closed, or zeroed and never opened */

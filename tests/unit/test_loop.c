@@ -169,6 +169,47 @@ static void the_struct_around_a_timer_may_be_freed_in_its_callback(void **state)
     turn_until(deaths == 1000);
 }
 
+static struct loop_timer ping, pong;
+static int pings, watched;
+
+static void slow_and_again(void *arg)
+{
+    sleep_ms(3);
+    pings++;
+    loop_timer_start(arg, pings % 2);
+}
+
+static void on_watched(void *arg, int events)
+{
+    (void)arg;
+    (void)events;
+    watched++;
+}
+
+/* Two timers that are always due when the other one ends do not keep the loop
+ * from its descriptors.                                                     */
+static void busy_timers_do_not_starve_descriptors(void **state)
+{
+    (void)state;
+    struct loop_watch w;
+    struct error err;
+    int fds[2];
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    assert_int_equal(loop_watch_start(&loop, &w, fds[1], LOOP_WRITE, on_watched, NULL, &err), OK);
+    loop_timer_init(&loop, &ping, slow_and_again, &ping);
+    loop_timer_init(&loop, &pong, slow_and_again, &pong);
+    loop_timer_start(&ping, 0);
+    loop_timer_start(&pong, 0);
+    pings = watched = 0;
+    turn_until(pings >= 20);
+    assert_true(watched >= 5);
+    loop_timer_close(&ping);
+    loop_timer_close(&pong);
+    loop_watch_close(&w);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 /* ---- deferred tasks ------------------------------------------------------ */
 
 static char trace[64];
@@ -573,6 +614,7 @@ int main(void)
         cmocka_unit_test(a_long_turn_does_not_make_timers_early),
         cmocka_unit_test(a_stopped_or_moved_timer_keeps_to_its_last_word),
         cmocka_unit_test(the_struct_around_a_timer_may_be_freed_in_its_callback),
+        cmocka_unit_test(busy_timers_do_not_starve_descriptors),
         cmocka_unit_test(tasks_run_in_order_and_never_inside_the_caller),
         cmocka_unit_test(a_cancelled_task_does_not_run),
         cmocka_unit_test(a_task_that_repeats_does_not_starve_descriptors),
