@@ -56,7 +56,7 @@ MUST_CHECK enum outcome kafka_check(const struct kafka_settings *settings, struc
  * the client itself is dead.                                                 */
 enum outcome kafka_outcome(int resp_err);
 
-/* "librdkafka 2.0.2", for the log line at the start. */
+/* "2.0.2": the version of librdkafka, for the log line at the start. */
 const char *kafka_library(void);
 
 #endif

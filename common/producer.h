@@ -35,7 +35,8 @@ struct producer;
 struct producer_options {
     size_t queue_messages; /* 0: 10,000 */
     size_t queue_bytes;    /* 0: 8 MiB */
-    int timeout_ms;        /* a record not acknowledged by then is given up; 0: 5000 */
+    int timeout_ms;        /* a record not acknowledged by then is given up;
+                              0: message.timeout.ms of the settings, or 5000 */
 };
 
 struct producer_stats {
