@@ -49,7 +49,9 @@ struct catalog_entry {
 };
 
 struct catalog {
-    struct catalog_entry *entries; /* models, then tools, then agents; by name within a kind */
+    /* Models, then tools, then agents, by name within a kind; at the end those
+     * that catalog_repin added. */
+    struct catalog_entry *entries;
     size_t count;
     size_t room;
     struct arena arena;
@@ -167,7 +169,7 @@ struct agent_def {
     const char *description; /* "" when there is none */
     const char *instructions;
     struct agent_pin model;
-    struct agent_pin *tools; /* in the order of the file, which the model sees */
+    struct agent_pin *tools; /* in the order of the body, which the model sees */
     size_t tool_count;
     int limit_steps;
     int limit_calls_per_step;

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 enum { SECRET_BYTES_MAX = 64 * 1024, SECRETS_MAX = 256, SHOWN_SIZE = 64 };

@@ -6,7 +6,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 enum { VALUE_SIZE = 8192, VALUE_COLUMN_MAX = 60 };
 
@@ -17,10 +16,11 @@ static const char hidden[] = "***";
 /* The names that libpq gives to passwords; a percent sign may spell one in hiding. */
 static bool names_password(const char *name, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        if (name[i] == '%' || strncasecmp(name + i, "pass", n - i < 4 ? n - i : 4) == 0)
-            return n - i >= 4 || name[i] == '%';
-    return false;
+    char copy[64];
+    if (n >= sizeof copy)
+        return true; /* libpq has no such name: better hidden */
+    (void)snprintf(copy, sizeof copy, "%.*s", (int)n, name);
+    return strchr(copy, '%') || strcasestr(copy, "pass");
 }
 
 /* "?name=value&name=value" */

@@ -78,13 +78,7 @@ const char *field_scalar_right(const struct field *field, char right[FIELD_RIGHT
 {
     char min[TEXT_NUMBER_SIZE], max[TEXT_NUMBER_SIZE];
     switch (field->type) {
-    case FIELD_STRING:
-        if (field_max(field) < STRING_BYTES_MAX)
-            snprintf(right, FIELD_RIGHT_SIZE, "text of %" PRId64 " to %" PRId64 " bytes",
-                     field_min(field), field_max(field));
-        else
-            snprintf(right, FIELD_RIGHT_SIZE, "text");
-        return right;
+    case FIELD_STRING: return "text";
     case FIELD_BOOL: return "true or false";
     case FIELD_INT:
     case FIELD_DURATION:
@@ -206,8 +200,11 @@ static const char *set_string(const struct field *field, const char *text, struc
                               void *within, char right[FIELD_RIGHT_SIZE])
 {
     int64_t length = (int64_t)strlen(text);
-    if (length < field_min(field) || length > field_max(field))
-        return field_scalar_right(field, right);
+    if (length < field_min(field) || length > field_max(field)) {
+        snprintf(right, FIELD_RIGHT_SIZE, "text of %" PRId64 " to %" PRId64 " bytes",
+                 field_min(field), field_max(field));
+        return right;
+    }
     const char *better = field->check ? field->check(text) : NULL;
     if (better)
         return better;
