@@ -87,27 +87,21 @@ $$;
 
 -- ---------------------------------------------------------------- settings
 
+-- One row.  Change it with UPDATE; every function reads it anew.
 CREATE TABLE pawl.settings (
-    name  text PRIMARY KEY,
-    value bigint NOT NULL,
-    unit  text NOT NULL,
-    help  text NOT NULL
+    one                boolean PRIMARY KEY DEFAULT true CHECK (one),
+    ring_grace_ms      bigint NOT NULL DEFAULT 2000,  -- a doorbell may take so long before idle processes look for the work themselves
+    send_by_ms         bigint NOT NULL DEFAULT 5000,  -- after a claim, nothing is sent later than this
+    probe_margin_ms    bigint NOT NULL DEFAULT 1000,  -- added to send_by and the timeout of a call before "it did not happen" is believed
+    probes_max         int    NOT NULL DEFAULT 5,     -- read-backs tried before a person is asked
+    deaths_max         int    NOT NULL DEFAULT 3,     -- processes that may die with one item in their hands
+    death_backoff_ms   bigint NOT NULL DEFAULT 5000,  -- wait before an item is tried again after its second death
+    requests_keep_days int    NOT NULL DEFAULT 30,    -- older requests are refused: they can no longer be de-duplicated
+    partition_days     int    NOT NULL DEFAULT 30,    -- time covered by one partition
+    catalog_changes    bigint NOT NULL DEFAULT 0      -- counted by publish(): daemons read the catalogue again when it changes
 );
 
-INSERT INTO pawl.settings VALUES
-    ('ring_grace_ms', 2000, 'ms', 'how long a doorbell may take before idle processes look for the work themselves'),
-    ('send_by_ms', 5000, 'ms', 'after a claim, nothing is sent later than this'),
-    ('probe_margin_ms', 1000, 'ms', 'added to send_by and the timeout of a call before "it did not happen" is believed'),
-    ('probes_max', 5, 'probes', 'read-backs tried before a person is asked'),
-    ('deaths_max', 3, 'deaths', 'processes that may die with one item in their hands'),
-    ('death_backoff_ms', 5000, 'ms', 'wait before an item is tried again after its second death'),
-    ('requests_keep_days', 30, 'days', 'requests older than this are refused: they can no longer be de-duplicated'),
-    ('partition_days', 30, 'days', 'time covered by one partition'),
-    ('catalog_changes', 0, 'publications', 'counted by publish(); daemons read the catalogue again when it changes');
-
-CREATE FUNCTION pawl.setting(p_name text) RETURNS bigint
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN (SELECT s.value FROM pawl.settings s WHERE s.name = p_name);
+INSERT INTO pawl.settings DEFAULT VALUES;
 
 -- ------------------------------------------------------------ time in ids
 
@@ -428,10 +422,10 @@ CREATE TABLE pawl.suspect_records (
 -- now.  The bounds are multiples of partition_days since 1970, so that they
 -- never overlap as long as the setting stays; a default partition catches
 -- what falls between.
-CREATE FUNCTION pawl.ensure_partitions(p_ahead interval DEFAULT '60 days') RETURNS int
+CREATE FUNCTION pawl.ensure_partitions(p_ahead interval DEFAULT '30 days') RETURNS int
 LANGUAGE plpgsql SET search_path = pawl, pg_temp AS $$
 DECLARE
-    span_s  bigint := setting('partition_days') * 86400;
+    span_s  bigint := (SELECT partition_days FROM settings) * 86400;
     from_s  bigint := extract(epoch FROM now())::bigint / span_s * span_s;
     made    int := 0;
     parent  text;

@@ -25,10 +25,11 @@ CREATE FUNCTION pawl.accept(
     p_ring_ms  bigint
 ) RETURNS TABLE (item int, answer text, run_id uuid, event_id bigint, detail text)
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pawl, pg_temp SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
-    v_oldest timestamptz := now() - setting('requests_keep_days') * interval '1 day';
+    v_oldest timestamptz := now() - (SELECT s.requests_keep_days FROM settings s) * interval '1 day';
     v_made   int[];
     v_run    uuid[];
     v_event  bigint[];
@@ -105,17 +106,18 @@ $$;
 
 -- --------------------------------------------------------------------- end
 
--- Every end of a run goes through here.  The caller holds the rows' locks.
+-- Every end of a run goes through here.  The caller holds the rows' locks and
+-- tells between which ids they lie (see lock_runs).
 -- What is still claimed is closed too: a call that is not read-only and may
 -- have been sent is `unknown`, never `cancelled`; its holder is told at its
 -- next beat, and what it still brings is stored and advances nothing.
 CREATE FUNCTION pawl.end_runs(
-    p_run uuid[], p_status text[], p_code text[], p_error text[], p_taken_until timestamptz
+    p_run uuid[], p_status text[], p_code text[], p_error text[], p_taken_until timestamptz, v_lo uuid, v_hi uuid
 ) RETURNS TABLE (run_id uuid, event_id bigint)
-LANGUAGE plpgsql SET search_path = pawl, pg_temp AS $$
+LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
-    IF EXISTS (SELECT FROM agent_runs r WHERE r.run_id = ANY (p_run) AND (r.open_calls > 0 OR r.claim_by IS NOT NULL)) THEN
+    IF EXISTS (SELECT FROM agent_runs r WHERE r.run_id = ANY (p_run) AND r.run_id BETWEEN v_lo AND v_hi AND (r.open_calls > 0 OR r.claim_by IS NOT NULL)) THEN
         INSERT INTO cancellations (incarnation, run_id, step, index)
         SELECT r.claim_by, r.run_id, r.step, -1 FROM agent_runs r WHERE r.run_id = ANY (p_run) AND r.claim_by IS NOT NULL
         UNION ALL
@@ -151,7 +153,7 @@ BEGIN
             claim_by = NULL, claim_token = NULL, open_calls = 0, waiting_calls = 0, due_at = NULL, not_before = NULL,
             change = r.change + 1
         FROM unnest(p_run, p_status, p_code, p_error) AS u (run_id, status, code, error)
-        WHERE r.run_id = u.run_id
+        WHERE r.run_id = u.run_id AND r.run_id BETWEEN v_lo AND v_hi
         RETURNING r.run_id, r.epoch, r.step, r.status
     )
     INSERT INTO announcements (run_id, epoch, step, type, taken_until)

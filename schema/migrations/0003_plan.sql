@@ -8,17 +8,22 @@
 -- it, so that no claim slips in behind a declaration.  False: this
 -- incarnation was declared dead or has left.
 CREATE FUNCTION pawl.hold_worker(p_worker bigint) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pawl, pg_temp AS $$
+LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM 1 FROM workers w WHERE w.incarnation = p_worker AND w.state IN ('alive', 'leaving') FOR KEY SHARE;
     RETURN FOUND;
 END
 $$;
 
-CREATE FUNCTION pawl.lock_runs(p_run uuid[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pawl, pg_temp SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+-- Locks runs in their one order.  Also answers between which ids they lie:
+-- statements that say so open the one partition in question and no other,
+-- which a list of ids alone does not bring about.
+CREATE FUNCTION pawl.lock_runs(p_run uuid[], OUT lo uuid, OUT hi uuid)
+LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM 1 FROM (SELECT DISTINCT x FROM unnest(p_run) x ORDER BY x) u JOIN agent_runs r ON r.run_id = u.x
+    SELECT (array_agg(x ORDER BY x))[1], (array_agg(x ORDER BY x DESC))[1] INTO lo, hi FROM unnest(p_run) x WHERE x IS NOT NULL;
+    PERFORM 1 FROM (SELECT DISTINCT x FROM unnest(p_run) x ORDER BY x) u
+    JOIN agent_runs r ON r.run_id = u.x AND r.run_id BETWEEN lo AND hi
     ORDER BY r.run_id FOR NO KEY UPDATE OF r;
 END
 $$;
@@ -36,10 +41,13 @@ CREATE FUNCTION pawl.claim_plans(p_worker bigint, p_token uuid[], p_run uuid[], 
 RETURNS TABLE (item int, answer text, step int, epoch int, version int, change bigint, revision bigint, failures int,
                left_ms bigint, tenant text, meta text)
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pawl, pg_temp SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
-    v_deaths_max bigint := setting('deaths_max');
+    v_set pawl.settings;
+    v_lo  uuid;
+    v_hi  uuid;
 BEGIN
     IF NOT hold_worker(p_worker) THEN
         RETURN QUERY SELECT (n - 1)::int, 'dead', NULL::int, NULL::int, NULL::int, NULL::bigint, NULL::bigint, NULL::int,
@@ -47,7 +55,8 @@ BEGIN
                      FROM unnest(p_run) WITH ORDINALITY u (run, n);
         RETURN;
     END IF;
-    PERFORM lock_runs(p_run);
+    SELECT * INTO v_set FROM settings;
+    SELECT l.lo, l.hi INTO v_lo, v_hi FROM lock_runs(p_run) l;
 
     RETURN QUERY
     WITH seen AS MATERIALIZED (
@@ -59,11 +68,11 @@ BEGIN
                     WHEN r.claim_by IS NOT NULL THEN 'busy'
                     WHEN r.status <> 'running' OR r.open_calls > 0 THEN 'no'
                     WHEN r.not_before > clock_timestamp() OR r.deadline <= clock_timestamp() THEN 'later'
-                    WHEN r.deaths >= v_deaths_max - 1 AND NOT p_alone THEN 'later'
+                    WHEN r.deaths >= v_set.deaths_max - 1 AND NOT p_alone THEN 'later'
                     WHEN row_number() OVER (PARTITION BY u.run ORDER BY u.n) > 1 THEN 'busy'
                     ELSE 'yours' END AS answer
         FROM unnest(p_token, p_run) WITH ORDINALITY AS u (token, run, n)
-        LEFT JOIN agent_runs r ON r.run_id = u.run
+        LEFT JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
     ), claimed AS (
         UPDATE agent_runs r
         SET claim_by = p_worker, claim_token = s.token,
@@ -71,7 +80,7 @@ BEGIN
                                THEN coalesce((SELECT max(c.version) FROM agent_step_content c
                                               WHERE c.run_id = s.run_id AND c.step = s.step), 0)
                                ELSE s.last_version END
-        FROM seen s WHERE s.answer = 'yours' AND r.run_id = s.run_id
+        FROM seen s WHERE s.answer = 'yours' AND r.run_id = s.run_id AND r.run_id BETWEEN v_lo AND v_hi
         RETURNING r.run_id, r.version
     )
     SELECT s.item, CASE s.answer WHEN 'same' THEN 'yours' ELSE s.answer END, s.step, s.epoch,
@@ -79,7 +88,7 @@ BEGIN
            (extract(epoch FROM s.deadline - clock_timestamp()) * 1000)::bigint, s.tenant, i.meta::text
     FROM seen s
     LEFT JOIN claimed c ON c.run_id = s.run_id AND s.answer = 'yours'
-    LEFT JOIN agent_run_inputs i ON i.run_id = s.run_id AND s.answer IN ('yours', 'same')
+    LEFT JOIN agent_run_inputs i ON i.run_id = s.run_id AND s.answer IN ('yours', 'same') AND i.run_id BETWEEN v_lo AND v_hi
     ORDER BY s.item;
 END
 $$;
@@ -96,36 +105,43 @@ CREATE FUNCTION pawl.read_steps(p_run uuid[], p_known int[])
 RETURNS TABLE (item int, kind text, step int, index int, type text, content text, call_id text, tool text, arguments text,
                refused text, raw text, status text, error_code text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pawl, pg_temp SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
+DECLARE
+    v_lo uuid;
+    v_hi uuid;
 BEGIN
+    SELECT (array_agg(x ORDER BY x))[1], (array_agg(x ORDER BY x DESC))[1] INTO v_lo, v_hi FROM unnest(p_run) x WHERE x IS NOT NULL;
     RETURN QUERY
     WITH wanted AS MATERIALIZED (
         SELECT (u.n - 1)::int AS item, u.known, r.run_id, r.step AS now_step
-        FROM unnest(p_run, p_known) WITH ORDINALITY AS u (run, known, n) JOIN agent_runs r ON r.run_id = u.run
+        FROM unnest(p_run, p_known) WITH ORDINALITY AS u (run, known, n) JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
     ), stable AS MATERIALIZED (
         SELECT w.item, w.run_id, w.known, s.step, v.version, v.epoch
         FROM wanted w
         CROSS JOIN LATERAL generate_series(greatest(w.known, 1), w.now_step - 1) AS s (step)
         CROSS JOIN LATERAL (
             SELECT c.version, c.epoch FROM agent_step_content c
-            WHERE c.run_id = w.run_id AND c.step = s.step AND c.index = 0 ORDER BY c.version DESC LIMIT 1) v
+            WHERE c.run_id = w.run_id AND c.step = s.step AND c.index = 0 AND c.run_id BETWEEN v_lo AND v_hi ORDER BY c.version DESC LIMIT 1) v
     )
     SELECT w.item, 'input', 0, 0, NULL::text, i.input::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
            NULL::text, NULL::text
-    FROM wanted w JOIN agent_run_inputs i ON i.run_id = w.run_id WHERE w.known = 0
+    FROM wanted w JOIN agent_run_inputs i ON i.run_id = w.run_id AND i.run_id BETWEEN v_lo AND v_hi WHERE w.known = 0
     UNION ALL
     SELECT s.item, 'item', c.step, c.index, c.type, c.content, c.call_id, c.tool, c.arguments, c.refused, c.raw::text, NULL, NULL
-    FROM stable s JOIN agent_step_content c ON c.run_id = s.run_id AND c.step = s.step AND c.version = s.version
+    FROM stable s JOIN agent_step_content c ON c.run_id = s.run_id AND c.step = s.step AND c.version = s.version AND c.run_id BETWEEN v_lo AND v_hi
     WHERE s.step > s.known
     UNION ALL
     SELECT s.item, 'result', c.step, c.index, NULL, coalesce(a.result, a.error), c.call_id, NULL, NULL, c.refused, NULL,
            a.status, a.error_code
     FROM stable s
     JOIN agent_step_content c ON c.run_id = s.run_id AND c.step = s.step AND c.version = s.version AND c.type = 'function_call'
+         AND c.run_id BETWEEN v_lo AND v_hi
     LEFT JOIN LATERAL (
         SELECT x.status, x.result, x.error, x.error_code FROM agent_actions x
         WHERE x.run_id = s.run_id AND x.step = s.step AND x.index = c.index AND x.plan_version = s.version AND x.epoch = s.epoch
+          AND x.run_id BETWEEN v_lo AND v_hi
         ORDER BY x.version DESC LIMIT 1) a ON true
     ORDER BY 1, 3, 2, 4;
 END
@@ -150,23 +166,27 @@ CREATE FUNCTION pawl.commit_plans(
     c_revision bigint[], c_arguments text[], c_digest bytea[], c_refused text[]
 ) RETURNS TABLE (item int, answer text, status text, open_calls int, next_step int, event_id bigint)
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pawl, pg_temp SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_item    int[];  -- the accepted ones, as arrays: the next statements read them
-    v_grace   bigint := setting('ring_grace_ms');
+    v_grace   bigint;
+    v_lo      uuid;
+    v_hi      uuid;
     v_ended   uuid[];
     v_status  text[];
     v_code    text[];
     v_error   text[];
 BEGIN
-    PERFORM lock_runs(p_run);
+    SELECT x.ring_grace_ms INTO v_grace FROM settings x;
+    SELECT l.lo, l.hi INTO v_lo, v_hi FROM lock_runs(p_run) l;
 
     -- which of them hold their claim
     SELECT array_agg(u.item) INTO v_item
     FROM (SELECT (n - 1)::int AS item, x.* FROM unnest(p_token, p_run, p_step, p_epoch, p_version, p_outcome)
               WITH ORDINALITY AS x (token, run, step, epoch, version, outcome, n)) u
-    JOIN agent_runs r ON r.run_id = u.run
+    JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
     WHERE r.claim_by = p_worker AND r.claim_token = u.token AND r.step = u.step AND r.epoch = u.epoch
       AND r.version = u.version AND r.ended_at IS NULL
       AND u.outcome IN ('calls', 'final', 'retry', 'fail', 'handed_back')
@@ -223,7 +243,7 @@ BEGIN
           FROM unnest(v_item) i) u,
          LATERAL (SELECT count(*)::int AS calls FROM unnest(c_item, c_type, c_refused) AS c (item, type, refused)
                   WHERE c.item = u.i AND c.type = 'function_call' AND c.refused IS NULL AND u.outcome = 'calls') n
-    WHERE r.run_id = u.run;
+    WHERE r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi;
 
     -- runs that end
     SELECT array_agg(p_run[i + 1]), array_agg(CASE p_outcome[i + 1] WHEN 'final' THEN 'succeeded' ELSE 'failed' END),
@@ -234,13 +254,13 @@ BEGIN
 
     RETURN QUERY
     WITH ended AS MATERIALIZED (
-        SELECT e.run_id, e.event_id FROM end_runs(v_ended, v_status, v_code, v_error, clock_timestamp() + interval '10 s') e
+        SELECT e.run_id, e.event_id FROM end_runs(v_ended, v_status, v_code, v_error, clock_timestamp() + interval '10 s', v_lo, v_hi) e
         WHERE v_ended IS NOT NULL
     )
     SELECT u.item,
            CASE WHEN u.item = ANY (v_item) THEN 'ok'
                 WHEN EXISTS (SELECT FROM agent_step_content c WHERE c.run_id = u.run AND c.step = u.step AND c.index = 0
-                             AND c.version = u.version AND c.token = u.token) THEN 'done'
+                             AND c.version = u.version AND c.token = u.token AND c.run_id BETWEEN v_lo AND v_hi) THEN 'done'
                 WHEN r.claim_by = p_worker AND r.claim_token = u.token THEN 'bad'
                 ELSE 'stale' END,
            CASE WHEN e.event_id IS NULL THEN r.status
@@ -250,7 +270,7 @@ BEGIN
            e.event_id
     FROM (SELECT (n - 1)::int AS item, x.* FROM unnest(p_token, p_run, p_step, p_version, p_outcome)
               WITH ORDINALITY AS x (token, run, step, version, outcome, n)) u
-    LEFT JOIN agent_runs r ON r.run_id = u.run
+    LEFT JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
     LEFT JOIN ended e ON e.run_id = u.run AND u.item = ANY (v_item)
     ORDER BY u.item;
 

@@ -21,12 +21,13 @@ CREATE FUNCTION pawl.claim_actions(
                  arguments text, timeout_ms int, send_by_ms int, attempt int, agent text, tenant text, left_ms bigint,
                  meta text, call_id text, ring_plan int)
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pawl, pg_temp SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
-    v_deaths_max bigint := setting('deaths_max');
-    v_send_by    bigint := setting('send_by_ms');
-    v_twins      boolean;
+    v_set pawl.settings;
+    v_lo  uuid;
+    v_hi  uuid;
 BEGIN
     IF NOT hold_worker(p_worker) THEN
         RETURN QUERY SELECT (n - 1)::int, 'dead', NULL::text, NULL::int, NULL::int, NULL::uuid, NULL::text, NULL::bigint,
@@ -35,10 +36,13 @@ BEGIN
                      FROM unnest(p_run) WITH ORDINALITY u (run, n);
         RETURN;
     END IF;
-    PERFORM lock_runs(p_run);
-    PERFORM copy_successes(p_run, p_step);
-    v_twins := EXISTS (SELECT FROM unknown_calls);
-    IF v_twins THEN
+    SELECT * INTO v_set FROM settings;
+    SELECT l.lo, l.hi INTO v_lo, v_hi FROM lock_runs(p_run) l;
+    IF EXISTS (SELECT FROM unnest(p_run) AS u (run) JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
+               WHERE r.epoch > 1) THEN
+        PERFORM copy_successes(p_run, p_step);
+    END IF;
+    IF EXISTS (SELECT FROM unknown_calls) THEN
         PERFORM hold_twins(p_run, p_step, p_index);
     END IF;
 
@@ -62,20 +66,23 @@ BEGIN
                     WHEN a.probe_by IS NOT NULL THEN
                         CASE WHEN a.probe_by = p_worker AND a.probe_token = u.token THEN 'same_probe' ELSE 'busy' END
                     WHEN coalesce(a.retry_at, a.probe_after) > clock_timestamp() THEN 'later'
-                    WHEN a.deaths >= v_deaths_max - 1 AND NOT p_alone THEN 'later'
+                    WHEN a.deaths >= v_set.deaths_max - 1 AND NOT p_alone THEN 'later'
                     WHEN a.probe_after IS NOT NULL THEN 'probe'
                     ELSE 'call' END AS may,
                r.parallel, r.open_calls,
                CASE WHEN r.open_calls > r.parallel THEN
-                   (SELECT count(*) FROM agent_actions x WHERE x.run_id = r.run_id AND x.step = r.step AND x.status = 'running')
+                   (SELECT count(*) FROM agent_actions x WHERE x.run_id = r.run_id AND x.step = r.step AND x.status = 'running'
+                    AND x.run_id BETWEEN v_lo AND v_hi)
                    + row_number() OVER (PARTITION BY u.run ORDER BY u.n) ELSE 0 END AS nth
         FROM unnest(p_token, p_run, p_step, p_index) WITH ORDINALITY AS u (token, run, step, index, n)
-        LEFT JOIN agent_runs r ON r.run_id = u.run
+        LEFT JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
         LEFT JOIN agent_step_content c ON c.run_id = r.run_id AND c.step = u.step AND c.index = u.index AND c.version = r.version
+                  AND c.run_id BETWEEN v_lo AND v_hi
         LEFT JOIN revisions v ON v.seq = c.revision
         LEFT JOIN LATERAL (
             SELECT x.*, (x.plan_version = r.version AND x.epoch = r.epoch) AS live FROM agent_actions x
-            WHERE x.run_id = u.run AND x.step = u.step AND x.index = u.index ORDER BY x.version DESC LIMIT 1) a ON true
+            WHERE x.run_id = u.run AND x.step = u.step AND x.index = u.index AND x.run_id BETWEEN v_lo AND v_hi
+            ORDER BY x.version DESC LIMIT 1) a ON true
     ), judged AS MATERIALIZED (
         SELECT s.*, CASE WHEN s.may IS NULL THEN 'call'
                          WHEN s.may = 'call' AND s.nth > s.parallel THEN 'later' ELSE s.may END AS does
@@ -86,7 +93,7 @@ BEGIN
                                    failures, deaths)
         SELECT j.run, j.step, j.index, coalesce(j.last_version, 0) + 1, j.epoch, j.plan_version, j.tool, j.revision, j.digest,
                CASE WHEN j.open THEN j.key ELSE gen_random_uuid() END, j.effect, j.on_unknown, j.timeout_ms, j.attempts,
-               p_worker, j.token, clock_timestamp() + v_send_by * interval '1 ms', 'running', true,
+               p_worker, j.token, clock_timestamp() + v_set.send_by_ms * interval '1 ms', 'running', true,
                coalesce(j.open AND j.cut, false), CASE WHEN j.open THEN j.failures ELSE 0 END,
                CASE WHEN j.open THEN j.deaths ELSE 0 END
         FROM judged j WHERE j.does = 'call'
@@ -94,22 +101,22 @@ BEGIN
                   agent_actions.failures
     ), closed AS ( -- a new version has taken the place of the one that waited
         UPDATE agent_actions a SET open = false, retry_at = NULL
-        FROM judged j WHERE j.does = 'call' AND j.open AND a.run_id = j.run AND a.step = j.step AND a.index = j.index
+        FROM judged j WHERE j.does = 'call' AND j.open AND a.run_id BETWEEN v_lo AND v_hi AND a.run_id = j.run AND a.step = j.step AND a.index = j.index
                         AND a.version = j.last_version
     ), probed AS (
         UPDATE agent_actions a SET probe_by = p_worker, probe_token = j.token, probes = a.probes + 1
-        FROM judged j WHERE j.does = 'probe' AND a.run_id = j.run AND a.step = j.step AND a.index = j.index
+        FROM judged j WHERE j.does = 'probe' AND a.run_id BETWEEN v_lo AND v_hi AND a.run_id = j.run AND a.step = j.step AND a.index = j.index
                         AND a.version = j.last_version
     )
     SELECT j.item, CASE WHEN j.does IN ('call', 'same', 'probe', 'same_probe') THEN 'yours' ELSE j.does END,
            CASE WHEN j.does IN ('call', 'same') THEN 'call' WHEN j.does IN ('probe', 'same_probe') THEN 'probe' END,
            j.epoch, coalesce(k.version, j.last_version), coalesce(k.key, j.key), j.tool, j.revision, j.arguments, j.timeout_ms,
-           v_send_by::int, coalesce(k.failures, j.failures) + 1, j.agent, j.tenant,
+           v_set.send_by_ms::int, coalesce(k.failures, j.failures) + 1, j.agent, j.tenant,
            (extract(epoch FROM j.deadline - clock_timestamp()) * 1000)::bigint, i.meta::text, j.call_id,
            CASE WHEN j.does = 'done' AND j.now_step = j.step + 1 THEN j.now_step ELSE 0 END
     FROM judged j
     LEFT JOIN called k ON j.does = 'call' AND k.run_id = j.run AND k.step = j.step AND k.index = j.index
-    LEFT JOIN agent_run_inputs i ON i.run_id = j.run AND j.does IN ('call', 'same')
+    LEFT JOIN agent_run_inputs i ON i.run_id = j.run AND j.does IN ('call', 'same') AND i.run_id BETWEEN v_lo AND v_hi
     ORDER BY j.item;
 END
 $$;
@@ -117,15 +124,11 @@ $$;
 -- After a retry: a success of the same tool with the same arguments in that
 -- step, from an earlier epoch, is the result.  Each success serves one call.
 CREATE FUNCTION pawl.copy_successes(p_run uuid[], p_step int[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pawl, pg_temp AS $$
+LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     v record;
 BEGIN
-    IF NOT EXISTS (SELECT FROM unnest(p_run, p_step) AS u (run, step) JOIN agent_runs r ON r.run_id = u.run
-                   WHERE r.epoch > 1 AND r.open_calls > 0 AND r.step = u.step) THEN
-        RETURN;
-    END IF;
     FOR v IN
         WITH calls AS (
             SELECT r.run_id, r.step, r.epoch, r.version AS plan_version, c.index, c.tool, c.revision, c.digest,
@@ -154,7 +157,7 @@ BEGIN
         VALUES (v.run_id, v.step, v.index, v.new_version, v.epoch, v.plan_version, v.tool, v.revision, v.digest, v.key, v.effect,
                 v.on_unknown, v.timeout_ms, v.attempts, 'succeeded', false, v.result, v.from_version, v.from_index,
                 v.duration_ms, clock_timestamp());
-        PERFORM count_calls(ARRAY[v.run_id], ARRAY[1], ARRAY[0], ARRAY[NULL::timestamptz]);
+        PERFORM count_calls(ARRAY[v.run_id], ARRAY[1], ARRAY[0], ARRAY[NULL::timestamptz], v.run_id, v.run_id);
     END LOOP;
 END
 $$;
@@ -163,7 +166,7 @@ $$;
 -- tool and arguments, in the same tree of runs, is unknown: it waits for a
 -- person.
 CREATE FUNCTION pawl.hold_twins(p_run uuid[], p_step int[], p_index int[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pawl, pg_temp AS $$
+LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     v record;
@@ -193,7 +196,7 @@ BEGIN
                 'the same call was sent before and nobody knows whether it happened; this one was not sent');
         UPDATE agent_actions a SET open = false, retry_at = NULL
         WHERE v.open AND a.run_id = v.run_id AND a.step = v.step AND a.index = v.index AND a.version = v.last_version;
-        PERFORM count_calls(ARRAY[v.run_id], ARRAY[0], ARRAY[1], ARRAY[v.wait_until]);
+        PERFORM count_calls(ARRAY[v.run_id], ARRAY[0], ARRAY[1], ARRAY[v.wait_until], v.run_id, v.run_id);
     END LOOP;
 END
 $$;
@@ -203,11 +206,14 @@ $$;
 -- moments at which somebody must look again (p_due).  The only place where a
 -- step completes by its calls, and where a run becomes suspended or wakes.
 -- One element per run; the caller holds the locks.
-CREATE FUNCTION pawl.count_calls(p_run uuid[], p_closed int[], p_waiting int[], p_due timestamptz[])
+CREATE FUNCTION pawl.count_calls(p_run uuid[], p_closed int[], p_waiting int[], p_due timestamptz[], v_lo uuid, v_hi uuid)
 RETURNS TABLE (run_id uuid, next_step int)
-LANGUAGE plpgsql SET search_path = pawl, pg_temp SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+LANGUAGE plpgsql AS $$
 #variable_conflict use_column
+DECLARE
+    v_grace bigint;
 BEGIN
+    SELECT x.ring_grace_ms INTO v_grace FROM settings x;
     RETURN QUERY
     WITH moved AS (
         UPDATE agent_runs r
@@ -218,17 +224,16 @@ BEGIN
             failures = CASE WHEN n.done THEN 0 ELSE r.failures END,
             deaths = CASE WHEN n.done THEN 0 ELSE r.deaths END,
             status = CASE WHEN n.asleep THEN 'suspended' ELSE 'running' END,
-            due_at = CASE WHEN n.done THEN soon(n.grace)
+            due_at = CASE WHEN n.done THEN soon(v_grace)
                           WHEN r.open_calls > r.parallel THEN clock_timestamp() -- a place is free for the next call
                           WHEN n.asleep THEN least(u.due, r.due_at, r.deadline)
                           ELSE least(r.due_at, u.due) END,
             change = r.change + 1
         FROM unnest(p_run, p_closed, p_waiting, p_due) AS u (run, closed, waiting, due)
-        JOIN agent_runs o ON o.run_id = u.run,
+        JOIN agent_runs o ON o.run_id = u.run AND o.run_id BETWEEN v_lo AND v_hi,
         LATERAL (SELECT o.open_calls > 0 AND o.open_calls - u.closed = 0 AS done,
-                        o.open_calls - u.closed > 0 AND o.waiting_calls + u.waiting = o.open_calls - u.closed AS asleep,
-                        setting('ring_grace_ms') AS grace) n
-        WHERE r.run_id = u.run AND r.ended_at IS NULL
+                        o.open_calls - u.closed > 0 AND o.waiting_calls + u.waiting = o.open_calls - u.closed AS asleep) n
+        WHERE r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi AND r.ended_at IS NULL
         RETURNING r.run_id, r.epoch, r.step, r.status, o.status AS old_status, n.done
     ), told AS (
         INSERT INTO announcements (run_id, epoch, step, type, taken_until)
@@ -249,21 +254,19 @@ $$;
 -- p_retry_ms: NULL = this outcome is not to be tried again
 CREATE FUNCTION pawl.settle_calls(
     p_run uuid[], p_step int[], p_index int[], p_version int[], p_outcome text[], p_result text[], p_code text[], p_error text[],
-    p_retry_ms bigint[], p_duration_ms int[], p_death boolean
+    p_retry_ms bigint[], p_duration_ms int[], p_death boolean, v_lo uuid, v_hi uuid
 ) RETURNS TABLE (run_id uuid, next_step int)
-LANGUAGE plpgsql SET search_path = pawl, pg_temp SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     v_now        timestamptz := clock_timestamp();
-    v_margin     bigint := setting('probe_margin_ms');
-    v_probes_max bigint := setting('probes_max');
-    v_deaths_max bigint := setting('deaths_max');
-    v_backoff    bigint := setting('death_backoff_ms');
+    v_set        pawl.settings;
     v_run        uuid[];
     v_closed     int[];
     v_waiting    int[];
     v_due        timestamptz[];
 BEGIN
+    SELECT * INTO v_set FROM settings;
     WITH was AS MATERIALIZED (
         SELECT a.*, u.outcome, u.result AS new_result, u.code, u.error AS new_error, u.retry_ms, u.took, r.root_id,
                r.ended_at AS run_ended, (r.step = a.step AND r.epoch = a.epoch AND r.ended_at IS NULL) AS counts,
@@ -274,7 +277,8 @@ BEGIN
         FROM unnest(p_run, p_step, p_index, p_version, p_outcome, p_result, p_code, p_error, p_retry_ms, p_duration_ms)
              AS u (run, step, index, version, outcome, result, code, error, retry_ms, took)
         JOIN agent_actions a ON a.run_id = u.run AND a.step = u.step AND a.index = u.index AND a.version = u.version
-        JOIN agent_runs r ON r.run_id = u.run
+             AND a.run_id BETWEEN v_lo AND v_hi
+        JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
         LEFT JOIN revisions w ON w.seq = a.revision
     ), ruled AS MATERIALIZED (
         SELECT w.*,
@@ -288,10 +292,10 @@ BEGIN
                             WHEN w.cut AND w.effect <> 'read_only' THEN 'end_unknown' ELSE 'end_unsent' END
                    WHEN 'did_not_happen' THEN CASE WHEN w.failures + 1 < w.attempts THEN 'again_unsent' ELSE 'end_unsent' END
                    WHEN 'unsure' THEN 'ask'
-                   WHEN 'probe_failed' THEN CASE WHEN w.probes >= v_probes_max THEN 'ask' ELSE 'probe' END
+                   WHEN 'probe_failed' THEN CASE WHEN w.probes >= v_set.probes_max THEN 'ask' ELSE 'probe' END
                    WHEN 'told_unknown' THEN CASE WHEN w.error_code = 'twin_unknown' AND NOT w.cut THEN 'end_unsent' ELSE 'end_unknown' END
                    ELSE -- unknown
-                       CASE WHEN w.effect <> 'once' AND w.new_deaths < v_deaths_max AND (w.again OR p_death) THEN 'again_unknown'
+                       CASE WHEN w.effect <> 'once' AND w.new_deaths < v_set.deaths_max AND (w.again OR p_death) THEN 'again_unknown'
                             WHEN w.effect = 'read_only' THEN 'end_failed'
                             WHEN w.effect = 'idempotent' OR w.on_unknown = 'tell_model' THEN 'end_unknown'
                             WHEN w.on_unknown = 'ask' THEN 'ask'
@@ -311,10 +315,10 @@ BEGIN
             failures = a.failures + CASE WHEN w.outcome = 'handed_back' OR (p_death AND w.effect <> 'once') THEN 0 ELSE 1 END,
             deaths = w.new_deaths,
             retry_at = CASE WHEN w.counts AND w.rule LIKE 'again_%' THEN
-                v_now + CASE WHEN w.new_deaths > 1 AND p_death THEN v_backoff ELSE coalesce(w.retry_ms, 0) END * interval '1 ms' END,
+                v_now + CASE WHEN w.new_deaths > 1 AND p_death THEN v_set.death_backoff_ms ELSE coalesce(w.retry_ms, 0) END * interval '1 ms' END,
             probe_after = CASE WHEN w.counts AND w.rule = 'probe' THEN
                 CASE WHEN w.outcome = 'probe_failed' THEN v_now + coalesce(w.retry_ms, 1000) * interval '1 ms'
-                     ELSE greatest(v_now, a.send_by + (a.timeout_ms + v_margin) * interval '1 ms') END END,
+                     ELSE greatest(v_now, a.send_by + (a.timeout_ms + v_set.probe_margin_ms) * interval '1 ms') END END,
             probe_by = NULL, probe_token = NULL,
             wait_until = CASE WHEN w.counts AND w.rule = 'ask' THEN v_now + coalesce(w.ask_timeout_ms, 604800000) * interval '1 ms' END,
             result = CASE WHEN w.rule = 'end_succeeded' OR w.outcome = 'failed' THEN w.new_result ELSE a.result END,
@@ -324,6 +328,7 @@ BEGIN
             finished_at = v_now
         FROM ruled w
         WHERE a.run_id = w.run_id AND a.step = w.step AND a.index = w.index AND a.version = w.version
+          AND a.run_id BETWEEN v_lo AND v_hi
         RETURNING a.run_id, a.step, a.index, a.version, a.status, a.open, a.effect, a.tool, a.digest, a.retry_at, a.probe_after,
                   a.wait_until, w.open AS was_open, w.status AS old_status, w.counts, w.root_id
     ), noted AS ( -- calls that block their twins
@@ -346,7 +351,7 @@ BEGIN
                            soon_at(d.wait_until))) AS due
           FROM done d WHERE d.counts GROUP BY d.run_id) t;
 
-    RETURN QUERY SELECT c.run_id, c.next_step FROM count_calls(v_run, v_closed, v_waiting, v_due) c;
+    RETURN QUERY SELECT c.run_id, c.next_step FROM count_calls(v_run, v_closed, v_waiting, v_due, v_lo, v_hi) c;
 END
 $$;
 
@@ -370,15 +375,18 @@ CREATE FUNCTION pawl.commit_actions(
     p_result text[], p_code text[], p_error text[], p_retry_ms bigint[], p_duration_ms int[]
 ) RETURNS TABLE (item int, answer text, status text, retry_ms bigint, ring_plan int, ring_index int)
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pawl, pg_temp SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_item   int[];
     v_answer text[];
     v_run    uuid[];
     v_next   int[];
+    v_lo     uuid;
+    v_hi     uuid;
 BEGIN
-    PERFORM lock_runs(p_run);
+    SELECT l.lo, l.hi INTO v_lo, v_hi FROM lock_runs(p_run) l;
 
     SELECT array_agg(j.item ORDER BY j.item), array_agg(j.answer ORDER BY j.item) INTO v_item, v_answer
     FROM (
@@ -400,14 +408,15 @@ BEGIN
                       AND r.ended_at IS NULL AND r.epoch = a.epoch
                       AND (r.step = a.step OR (r.step = a.step + 1 AND r.version = 0 AND r.claim_by IS NULL))
                       AND NOT EXISTS (SELECT FROM agent_actions x WHERE x.run_id = a.run_id AND x.step = a.step
-                                      AND x.index = a.index AND x.version > a.version) THEN 'ok'
+                                      AND x.index = a.index AND x.version > a.version AND x.run_id BETWEEN v_lo AND v_hi) THEN 'ok'
                  WHEN a.status <> 'running' THEN
                       CASE WHEN a.status = u.outcome OR (u.outcome = 'handed_back' AND a.status = 'failed_before_effect') THEN 'done'
                            ELSE 'stale' END
                  ELSE 'stale' END AS answer
         FROM unnest(p_token, p_run, p_step, p_index, p_version, p_outcome) WITH ORDINALITY AS u (token, run, step, index, version, outcome, n)
         LEFT JOIN agent_actions a ON a.run_id = u.run AND a.step = u.step AND a.index = u.index AND a.version = u.version
-        LEFT JOIN agent_runs r ON r.run_id = u.run) j;
+                  AND a.run_id BETWEEN v_lo AND v_hi
+        LEFT JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi) j;
 
     SELECT array_agg(s.run_id), array_agg(s.next_step) INTO v_run, v_next
     FROM (SELECT array_agg(p_run[i + 1]) AS run, array_agg(p_step[i + 1]) AS step, array_agg(p_index[i + 1]) AS index,
@@ -415,7 +424,7 @@ BEGIN
                  array_agg(p_code[i + 1]) AS code, array_agg(p_error[i + 1]) AS error, array_agg(p_retry_ms[i + 1]) AS retry,
                  array_agg(p_duration_ms[i + 1]) AS took
           FROM unnest(v_item, v_answer) AS v (i, answer) WHERE v.answer IN ('ok', 'stored')) z,
-         settle_calls(z.run, z.step, z.index, z.version, z.outcome, z.result, z.code, z.error, z.retry, z.took, false) s;
+         settle_calls(z.run, z.step, z.index, z.version, z.outcome, z.result, z.code, z.error, z.retry, z.took, false, v_lo, v_hi) s;
 
     RETURN QUERY
     SELECT v.i, v.answer, a.status,
@@ -425,15 +434,15 @@ BEGIN
            CASE WHEN v.answer = 'ok' AND r.open_calls > 0 AND r.open_calls + v.of_run > r.parallel THEN coalesce((
                SELECT c.index FROM agent_step_content c
                WHERE c.run_id = r.run_id AND c.step = r.step AND c.version = r.version AND c.type = 'function_call' AND c.refused IS NULL
-                 AND NOT EXISTS (SELECT FROM agent_actions x WHERE x.run_id = c.run_id AND x.step = c.step AND x.index = c.index
-                                 AND x.plan_version = r.version AND x.epoch = r.epoch)
+                 AND c.run_id BETWEEN v_lo AND v_hi AND NOT EXISTS (SELECT FROM agent_actions x WHERE x.run_id = c.run_id AND x.step = c.step AND x.index = c.index
+                                 AND x.plan_version = r.version AND x.epoch = r.epoch AND x.run_id BETWEEN v_lo AND v_hi)
                ORDER BY c.index OFFSET v.nth - 1 LIMIT 1), -1) ELSE -1 END
     FROM (SELECT y.i, y.answer, count(*) OVER (PARTITION BY p_run[y.i + 1]) AS of_run,
                  row_number() OVER (PARTITION BY p_run[y.i + 1] ORDER BY y.i) AS nth
           FROM unnest(v_item, v_answer) AS y (i, answer)) v
     LEFT JOIN agent_actions a ON a.run_id = p_run[v.i + 1] AND a.step = p_step[v.i + 1] AND a.index = p_index[v.i + 1]
-              AND a.version = p_version[v.i + 1]
-    LEFT JOIN agent_runs r ON r.run_id = p_run[v.i + 1]
+              AND a.version = p_version[v.i + 1] AND a.run_id BETWEEN v_lo AND v_hi
+    LEFT JOIN agent_runs r ON r.run_id = p_run[v.i + 1] AND r.run_id BETWEEN v_lo AND v_hi
     LEFT JOIN LATERAL (SELECT max(y.next) AS next FROM unnest(v_run, v_next) AS y (run, next)
                        WHERE y.run = p_run[v.i + 1] AND v.answer = 'ok') n ON true
     ORDER BY v.i;

@@ -13,16 +13,20 @@
 CREATE FUNCTION pawl.claim_due(p_worker bigint, p_kind text, p_class text, p_limit int)
 RETURNS TABLE (what text, run_id uuid, step int, index int, alone boolean)
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pawl, pg_temp SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_now     timestamptz := clock_timestamp();
-    v_lonely  bigint := setting('deaths_max') - 1;
-    v_grace   bigint := setting('ring_grace_ms');
+    v_lonely  bigint;
+    v_grace   bigint;
+    v_lo      uuid;
+    v_hi      uuid;
     v_due     uuid[];
     v_late    uuid[];
     v_expired uuid[];
 BEGIN
+    SELECT x.deaths_max - 1, x.ring_grace_ms INTO v_lonely, v_grace FROM settings x;
     SELECT array_agg(d.run_id ORDER BY d.run_id) INTO v_due
     FROM (SELECT r.run_id FROM agent_runs r
           WHERE r.class = p_class AND r.due_at <= v_now
@@ -31,6 +35,8 @@ BEGIN
     IF v_due IS NULL THEN
         RETURN;
     END IF;
+    v_lo := v_due[1];
+    v_hi := v_due[cardinality(v_due)];
 
     -- out of time
     SELECT array_agg(r.run_id) INTO v_late
@@ -39,7 +45,7 @@ BEGIN
         RETURN QUERY SELECT 'moved', e.run_id, 0, 0, false
         FROM end_runs(v_late, array_fill('failed'::text, ARRAY[cardinality(v_late)]),
                       array_fill('deadline_exceeded'::text, ARRAY[cardinality(v_late)]),
-                      array_fill('the run took longer than its limit'::text, ARRAY[cardinality(v_late)]), v_now) e;
+                      array_fill('the run took longer than its limit'::text, ARRAY[cardinality(v_late)]), v_now, v_lo, v_hi) e;
     END IF;
 
     -- suspensions whose time is over get their default end
@@ -54,7 +60,7 @@ BEGIN
                      array_agg(NULL::bigint) AS retry, array_agg(NULL::int) AS took
               FROM unnest(v_expired) u JOIN agent_runs r ON r.run_id = u
               JOIN agent_actions a ON a.run_id = r.run_id AND a.step = r.step AND a.open AND a.wait_until <= v_now) z,
-             settle_calls(z.run, z.step, z.index, z.version, z.outcome, z.nothing, z.code, z.error, z.retry, z.took, false) s;
+             settle_calls(z.run, z.step, z.index, z.version, z.outcome, z.nothing, z.code, z.error, z.retry, z.took, false, v_lo, v_hi) s;
     END IF;
 
     RETURN QUERY
@@ -65,14 +71,16 @@ BEGIN
                     ELSE coalesce(a.retry_at, a.probe_after, 'infinity') END AS free_at,
                a.wait_until, coalesce(a.deaths, 0) >= v_lonely AS alone,
                r.parallel - (SELECT count(*) FROM agent_actions x
-                             WHERE x.run_id = r.run_id AND x.step = r.step AND x.status = 'running') AS places
+                             WHERE x.run_id = r.run_id AND x.step = r.step AND x.status = 'running'
+                               AND x.run_id BETWEEN v_lo AND v_hi) AS places
         FROM unnest(v_due) u
-        JOIN agent_runs r ON r.run_id = u AND r.open_calls > 0 AND r.ended_at IS NULL
+        JOIN agent_runs r ON r.run_id = u AND r.run_id BETWEEN v_lo AND v_hi AND r.open_calls > 0 AND r.ended_at IS NULL
         JOIN agent_step_content c ON c.run_id = r.run_id AND c.step = r.step AND c.version = r.version
-             AND c.type = 'function_call' AND c.refused IS NULL
+             AND c.type = 'function_call' AND c.refused IS NULL AND c.run_id BETWEEN v_lo AND v_hi
         LEFT JOIN LATERAL (
             SELECT x.* FROM agent_actions x
             WHERE x.run_id = r.run_id AND x.step = r.step AND x.index = c.index AND x.plan_version = r.version AND x.epoch = r.epoch
+              AND x.run_id BETWEEN v_lo AND v_hi
             ORDER BY x.version DESC LIMIT 1) a ON true
         WHERE a.version IS NULL OR a.open
     ), takeable AS MATERIALIZED (
@@ -88,7 +96,7 @@ BEGIN
             WHEN EXISTS (SELECT FROM takeable t WHERE t.run_id = r.run_id) THEN least(soon(v_grace), r.deadline)
             ELSE least((SELECT min(least(CASE WHEN c.free_at > v_now THEN c.free_at END, c.wait_until))
                         FROM calls c WHERE c.run_id = r.run_id), r.deadline) END
-        FROM unnest(v_due) u WHERE r.run_id = u AND r.ended_at IS NULL
+        FROM unnest(v_due) u WHERE r.run_id = u AND r.run_id BETWEEN v_lo AND v_hi AND r.ended_at IS NULL
         RETURNING r.run_id, r.step, r.open_calls, r.claim_by, r.not_before, r.deaths, r.status
     )
     SELECT 'plan', l.run_id, l.step, -1, l.deaths >= v_lonely

@@ -17,7 +17,7 @@ $$;
 -- Is its lock free?  Asked in share mode, so that observers do not meet each
 -- other; false where the lock of that worker does not count here.
 CREATE FUNCTION pawl.lock_is_free(p_worker bigint, p_lock_server text) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pawl, pg_temp AS $$
+LANGUAGE plpgsql AS $$
 BEGIN
     IF p_lock_server IS DISTINCT FROM server_identity() THEN
         RETURN false;
@@ -83,7 +83,7 @@ BEGIN
     WHERE w.incarnation = p_worker AND w.state IN ('alive', 'leaving');
 
     RETURN QUERY
-    SELECT 'self', w.incarnation, w.state, w.beat, false, setting('catalog_changes'), NULL::uuid, 0, 0
+    SELECT 'self', w.incarnation, w.state, w.beat, false, (SELECT catalog_changes FROM settings), NULL::uuid, 0, 0
     FROM workers w WHERE w.incarnation = p_worker
     UNION ALL
     SELECT 'peer', w.incarnation, w.state, w.beat, lock_is_free(w.incarnation, w.lock_server), 0, NULL, 0, 0
@@ -126,11 +126,13 @@ $$;
 
 -- Frees what these incarnations hold.  The caller holds their rows' locks.
 CREATE FUNCTION pawl.bury(p_worker bigint[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pawl, pg_temp AS $$
+LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    v_deaths_max bigint := setting('deaths_max');
-    v_backoff    bigint := setting('death_backoff_ms');
+    v_deaths_max bigint := (SELECT x.deaths_max FROM settings x);
+    v_backoff    bigint := (SELECT x.death_backoff_ms FROM settings x);
+    v_lo         uuid;
+    v_hi         uuid;
     v_plans      uuid[];
     v_killers    uuid[];
     v_calls      uuid[];
@@ -138,7 +140,7 @@ BEGIN
     SELECT array_agg(r.run_id) INTO v_plans FROM agent_runs r WHERE r.ended_at IS NULL AND r.claim_by = ANY (p_worker);
     SELECT array_agg(DISTINCT a.run_id) INTO v_calls FROM agent_actions a
     WHERE (a.status = 'running' AND a.claim_by = ANY (p_worker)) OR a.probe_by = ANY (p_worker);
-    PERFORM lock_runs(coalesce(v_plans, '{}') || coalesce(v_calls, '{}'));
+    SELECT l.lo, l.hi INTO v_lo, v_hi FROM lock_runs(coalesce(v_plans, '{}') || coalesce(v_calls, '{}')) l;
 
     UPDATE agent_runs r
     SET claim_by = NULL, claim_token = NULL, deaths = r.deaths + 1,
@@ -152,10 +154,10 @@ BEGIN
         PERFORM end_runs(v_killers, array_fill('failed'::text, ARRAY[cardinality(v_killers)]),
                          array_fill('killed_workers'::text, ARRAY[cardinality(v_killers)]),
                          array_fill(format('%s planners died while they planned this step; look at their logs, then retry the run',
-                                           v_deaths_max), ARRAY[cardinality(v_killers)]), clock_timestamp());
+                                           v_deaths_max), ARRAY[cardinality(v_killers)]), clock_timestamp(), v_lo, v_hi);
     END IF;
 
-    PERFORM settle_calls(z.run, z.step, z.index, z.version, z.outcome, z.nothing, z.code, z.error, z.retry, z.took, true)
+    PERFORM settle_calls(z.run, z.step, z.index, z.version, z.outcome, z.nothing, z.code, z.error, z.retry, z.took, true, v_lo, v_hi)
     FROM (SELECT array_agg(a.run_id) AS run, array_agg(a.step) AS step, array_agg(a.index) AS index, array_agg(a.version) AS version,
                  array_agg('unknown'::text) AS outcome, array_agg(NULL::text) AS nothing,
                  array_agg('worker_died'::text) AS code,
@@ -164,7 +166,7 @@ BEGIN
           FROM agent_actions a WHERE a.status = 'running' AND a.claim_by = ANY (p_worker)) z
     WHERE z.run IS NOT NULL;
 
-    PERFORM settle_calls(z.run, z.step, z.index, z.version, z.outcome, z.nothing, z.code, z.error, z.retry, z.took, true)
+    PERFORM settle_calls(z.run, z.step, z.index, z.version, z.outcome, z.nothing, z.code, z.error, z.retry, z.took, true, v_lo, v_hi)
     FROM (SELECT array_agg(a.run_id) AS run, array_agg(a.step) AS step, array_agg(a.index) AS index, array_agg(a.version) AS version,
                  array_agg('probe_failed'::text) AS outcome, array_agg(NULL::text) AS nothing, array_agg(a.error_code) AS code,
                  array_agg(a.error) AS error, array_agg(0::bigint) AS retry, array_agg(NULL::int) AS took

@@ -27,7 +27,7 @@ BEGIN
         RETURN QUERY SELECT 'current', v_seq;
         RETURN;
     END IF;
-    UPDATE settings SET value = value + 1 WHERE name = 'catalog_changes';
+    UPDATE settings SET catalog_changes = catalog_changes + 1;
     INSERT INTO audit (who, verb, detail)
     VALUES (p_who, 'publish', json_build_object('kind', p_kind, 'name', p_name, 'digest', p_digest, 'seq', v_seq));
     RETURN QUERY SELECT CASE WHEN v_new THEN 'published' ELSE 'restored' END, v_seq;
@@ -61,13 +61,15 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pawl, pg_temp SET jit = off 
 #variable_conflict use_column
 DECLARE
     v_run uuid[];
+    v_lo  uuid;
+    v_hi  uuid;
 BEGIN
-    PERFORM lock_runs(p_run);
+    SELECT l.lo, l.hi INTO v_lo, v_hi FROM lock_runs(p_run) l;
     SELECT array_agg(DISTINCT r.run_id) INTO v_run FROM unnest(p_run) u JOIN agent_runs r ON r.run_id = u WHERE r.ended_at IS NULL;
     IF v_run IS NOT NULL THEN
         PERFORM end_runs(v_run, array_fill('cancelled'::text, ARRAY[cardinality(v_run)]),
                          array_fill('cancelled'::text, ARRAY[cardinality(v_run)]),
-                         array_fill(coalesce(p_reason, 'cancelled by ' || p_who), ARRAY[cardinality(v_run)]), clock_timestamp());
+                         array_fill(coalesce(p_reason, 'cancelled by ' || p_who), ARRAY[cardinality(v_run)]), clock_timestamp(), v_lo, v_hi);
         INSERT INTO audit (who, verb, run_id, detail) SELECT p_who, 'cancel', u, json_build_object('reason', p_reason) FROM unnest(v_run) u;
     END IF;
     RETURN QUERY
@@ -143,7 +145,7 @@ BEGIN
                       ARRAY[CASE WHEN p_happened THEN 'happened' ELSE 'handed_back' END],
                       ARRAY[coalesce(p_result, '{"happened":true}')], ARRAY[CASE WHEN NOT p_happened THEN 'decided' END],
                       ARRAY[CASE WHEN NOT p_happened THEN 'a person said that it did not happen' END],
-                      ARRAY[0::bigint], ARRAY[NULL::int], false) s;
+                      ARRAY[0::bigint], ARRAY[NULL::int], false, p_run, p_run) s;
     UPDATE agent_actions a SET cut = false
     WHERE NOT p_happened AND a.run_id = p_run AND a.step = p_step AND a.index = p_index AND a.version = v_action.version;
     INSERT INTO audit (who, verb, run_id, detail)

@@ -113,13 +113,13 @@ SELECT t.claim(:b, :'run', 0, 2) \gset _
 SELECT is(t.commit(:b, :'run', 1, 0, 1, 2, 'unsure'), 'ok awaiting_decision next=0', 'where the tool cannot say, a person is asked');
 
 -- no "did not happen" is believed too early
-UPDATE settings SET value = 60000 WHERE name = 'send_by_ms';
+UPDATE settings SET send_by_ms = 60000;
 SELECT t.planned(:p, '{pay}', '{"z"}') AS run \gset
 SELECT t.claim(:b, :'run', 0, 1) \gset _
 SELECT t.kill(:b) \gset _
 SELECT t.worker('executor', 'c') AS c \gset
 SELECT is(t.claim(:c, :'run', 0, 2), 'later', 'not before send_by, the timeout and a margin: the first sender may be alive');
-UPDATE settings SET value = 0 WHERE name = 'send_by_ms';
+UPDATE settings SET send_by_ms = 0;
 
 -- deaths of a repeatable call
 SELECT t.planned(:p, '{look}', '{"d"}') AS run \gset

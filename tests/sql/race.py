@@ -136,8 +136,7 @@ def prepare():
     cur.execute("SELECT seq FROM pawl.publish('tool','look',repeat('e',64),'{}','race',NULL,NULL,'idempotent','tell_model',1000,5,1)")
     tool = cur.fetchone()[0]
     cur.execute("SELECT * FROM pawl.publish('agent','race',repeat('f',64),'{}','race',3600000,16,NULL,NULL,NULL,NULL,NULL)")
-    cur.execute("UPDATE pawl.settings SET value = 1000000 WHERE name = 'deaths_max'")
-    cur.execute("UPDATE pawl.settings SET value = 0 WHERE name = 'death_backoff_ms'")
+    cur.execute("UPDATE pawl.settings SET deaths_max = 1000000, death_backoff_ms = 0")
     return cur, tool
 
 
