@@ -5,8 +5,10 @@ Suites, in this order:
 
     unit, store   C programs on cmocka, by ctest (store: on a throwaway Postgres)
     sql           pgTAP, by tests/sql/run
+    tools         the checks of ./dev lint and this counting, by pytest in tests/tools
     system        real processes, by pytest in tests/system (and tests/store, if it has Python)
-    asan          the C programs and what pytest marks `sql`, built with ASan and UBSan
+    asan          the C programs, and of the system tests what is marked `sql`, built with ASan and
+                  UBSan; with --asan all system tests
 
 Every single test counts: each cmocka test, each pgTAP assertion, each pytest case. A program that
 crashes, hangs or cannot be started counts as failed. What was skipped is listed with its reason.
@@ -31,6 +33,8 @@ LIMIT_CTEST = 600
 LIMIT_SQL = 420
 LIMIT_PYTEST = 900
 LIMIT_PYTEST_LONG = 5400
+
+SYSTEM = ["tests/store", "tests/system"]
 
 
 class Tally:
@@ -139,7 +143,7 @@ def count_program(case, suite, tally):
     bad = case.get("status") == "fail" or case.find("failure") is not None
     started = re.findall(r"\[ RUN      \] (\S+)", output) or [case.get("name")]
     passed = len(re.findall(r"\[       OK \]", output))
-    skipped = sorted(set(re.findall(r"\[  SKIPPED \] (\S+)", output)))
+    skipped = sorted(set(re.findall(r"\[  SKIPPED \] (\S+)$", output, re.M)))
     if "[ RUN      ]" not in output and not bad:
         passed = 1  # not a program of cmocka, but one that is content
     tally.passed += passed
@@ -156,7 +160,8 @@ def run_ctest(build, suite, pattern, tally):
     junit = fresh(build / "results" / "ctest.xml").resolve()
     command = ["ctest", "--test-dir", str(build), "--output-junit", str(junit)]
     command += ["--output-on-failure", "--test-output-size-passed", "1000000"]
-    command += ["--test-output-size-failed", "1000000", "-j", "2", "--no-tests=ignore"]
+    command += ["--test-output-size-failed", "1000000", "--no-tests=ignore"]
+    command += ["-j", str(os.cpu_count() or 1)]
     if pattern:
         command += ["-R", pattern]
     code, output = run(command, LIMIT_CTEST, capture=True)
@@ -245,10 +250,10 @@ def count_case(case, suite, tally):
         tally.passed += 1
 
 
-def run_pytest(build, suite, options, tally, marker=None):
-    folders = [f"tests/{name}" for name in ("store", "system") if list(ROOT.glob(f"tests/{name}/test_*.py"))]
+def run_pytest(build, suite, folders, options, tally, marker=None):
+    folders = [folder for folder in folders if list(ROOT.glob(f"{folder}/test_*.py"))]
     if not folders:
-        tally.skip(suite, "there are no tests/system/test_*.py")
+        tally.skip(suite, "no test_*.py is there")
         return
     heading(f"{suite}: pytest {' '.join(folders)}")
     junit = fresh(build / "results" / f"pytest-{suite}.xml")
@@ -302,11 +307,12 @@ def main():
     if dev:
         run_ctest(dev, "unit", options.filter, tally)
         run_sql(dev, "sql", options.filter, tally)
-        run_pytest(dev, "system", options, tally)
+        run_pytest(dev, "tools", ["tests/tools"], options, tally)
+        run_pytest(dev, "system", SYSTEM, options, tally)
     asan = build_preset(options.build_root, "asan", tally)
     if asan:
         run_ctest(asan, "asan", options.filter, tally)
-        run_pytest(asan, "asan-system", options, tally, marker=None if options.asan else "sql")
+        run_pytest(asan, "asan-system", SYSTEM, options, tally, marker=None if options.asan else "sql")
     heading(f"{time.monotonic() - started:.0f} s")
     sys.exit(tally.close())
 
