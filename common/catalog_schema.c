@@ -1,7 +1,6 @@
 #include "common/catalog_table.h"
 #include "common/text.h"
 
-#include <assert.h>
 #include <string.h>
 
 enum { SHOWN_SIZE = 64, KEYWORDS_MAX = 64, PROPERTIES_MAX = 256 };
@@ -89,6 +88,7 @@ static const struct {
     { "example", ANY },
 };
 static const size_t keyword_count = sizeof keywords / sizeof *keywords;
+_Static_assert(sizeof keywords / sizeof *keywords <= KEYWORDS_MAX, "refuse_keyword has room");
 
 static const char *const types[] = { "object",  "array",   "string", "number",
                                      "integer", "boolean", "null" };
@@ -124,29 +124,37 @@ static bool is_text(const struct yaml_node *node)
     return node->kind == YAML_SCALAR && type_of(node, &number) == JSON_STRING;
 }
 
-static enum outcome check_value(const char *keyword, enum shape shape, const struct yaml_node *node,
-                                struct error *err)
+/* NULL when the value has the shape, or what would be right; in both of these. */
+static const char *right_number(const char *keyword, enum shape shape, json_type type,
+                                double number)
+{
+    if (shape == COUNT)
+        return type == JSON_INTEGER && number >= 0 ? NULL : "a whole number from 0";
+    if (type != JSON_INTEGER && type != JSON_REAL)
+        return "a number";
+    return number > 0 || strcmp(keyword, "multipleOf") != 0 ? NULL : "a number above 0";
+}
+
+static const char *right_value(const char *keyword, enum shape shape, const struct yaml_node *node)
 {
     double number = 0;
     json_type type = node->kind == YAML_SCALAR ? type_of(node, &number) : JSON_OBJECT;
     if (shape == TEXT)
-        return type == JSON_STRING ? OK : refuse(keyword, node, "text, in quotes", err);
+        return type == JSON_STRING ? NULL : "text, in quotes";
+    if (shape == REFERENCE && type == JSON_STRING && *node->text == '#')
+        return NULL;
     if (shape == REFERENCE)
-        return type == JSON_STRING && *node->text == '#'
-                   ? OK
-                   : refuse(keyword, node, "a place in this schema, like '#/$defs/name'", err);
+        return "a place here, like '#/$defs/name'";
     if (shape == TRUTH)
-        return type == JSON_TRUE || type == JSON_FALSE
-                   ? OK
-                   : refuse(keyword, node, "true or false", err);
-    if (shape == COUNT)
-        return type == JSON_INTEGER && number >= 0
-                   ? OK
-                   : refuse(keyword, node, "a whole number from 0", err);
-    bool positive = strcmp(keyword, "multipleOf") != 0 || number > 0;
-    if ((type == JSON_INTEGER || type == JSON_REAL) && positive)
-        return OK;
-    return refuse(keyword, node, positive ? "a number" : "a number above 0", err);
+        return type == JSON_TRUE || type == JSON_FALSE ? NULL : "true or false";
+    return right_number(keyword, shape, type, number);
+}
+
+static enum outcome check_value(const char *keyword, enum shape shape, const struct yaml_node *node,
+                                struct error *err)
+{
+    const char *right = right_value(keyword, shape, node);
+    return right ? refuse(keyword, node, right, err) : OK;
 }
 
 static enum outcome check_type_word(const struct yaml_node *node, struct error *err)
@@ -186,6 +194,8 @@ static enum outcome check_texts(const char *keyword, const struct yaml_node *nod
     return OK;
 }
 
+/* Depth: that of the tree, which yaml_limits bounds. */
+/* NOLINTBEGIN(misc-no-recursion) */
 static enum outcome check_schemas(const char *keyword, const struct yaml_node *node,
                                   struct error *err)
 {
@@ -236,13 +246,14 @@ static enum outcome check_keyword(const char *keyword, enum shape shape,
     return OK;
 }
 
+/* NOLINTEND(misc-no-recursion) */
+
 /* --- one schema ------------------------------------------------------------------------------ */
 
 static enum outcome refuse_keyword(const struct yaml_node *key, struct error *err)
 {
     const char *names[KEYWORDS_MAX];
     char shown[SHOWN_SIZE];
-    assert(keyword_count <= KEYWORDS_MAX);
     for (size_t i = 0; i < keyword_count; i++)
         names[i] = keywords[i].name;
     const char *near = field_nearest(key->text, names, keyword_count);
@@ -289,6 +300,7 @@ static enum outcome check_required(const struct yaml_node *node, struct error *e
     return OK;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): see above */
 static enum outcome check_schema(const struct yaml_node *node, struct error *err)
 {
     char shown[SHOWN_SIZE];

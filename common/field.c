@@ -19,12 +19,14 @@ static bool keep_json(const struct field *field, json_t *value, struct arena *ar
 {
     if (!value || !arena_defer(arena, decref, value))
         return false;
-    memcpy(field_at(field, within), &value, sizeof value);
+    field_put_pointer(field, within, value);
     return true;
 }
 
 /* --- defaults ---------------------------------------------------------------------- */
 
+/* Depth: that of the tables, which are our own. */
+/* NOLINTBEGIN(misc-no-recursion) */
 static enum outcome set_default(const struct field *field, struct arena *arena, void *into,
                                 struct error *err)
 {
@@ -58,6 +60,7 @@ enum outcome field_defaults(const struct field_table *table, struct arena *arena
         outcome = set_default(&table->fields[i], arena, into, err);
     return outcome;
 }
+/* NOLINTEND(misc-no-recursion) */
 
 /* --- what is wrong ------------------------------------------------------------------ */
 
@@ -227,7 +230,7 @@ static enum outcome read_secret_field(const struct field *field, const struct ya
     name = arena_strdup(arena, name);
     if (!name)
         return yaml_fail(err, node, "'%s' is too large; shorten it", field->name);
-    memcpy(field_at(field, into), &name, sizeof name);
+    field_put_pointer(field, into, name);
     return OK;
 }
 
@@ -298,11 +301,12 @@ static enum outcome read_map(const struct field *field, const struct yaml_node *
 {
     if (node->kind != YAML_MAPPING)
         return refuse_value(field, node, "names, each with a mapping behind it", err);
-    memcpy(field_at(field, into), &node, sizeof node);
+    field_put_pointer(field, into, node);
     return OK;
 }
 
 /* FIELD_TABLE: the defaults of the nested struct have been set already. */
+/* NOLINTBEGIN(misc-no-recursion) */
 static enum outcome read_keys(const struct field_table *table, const struct yaml_node *mapping,
                               struct arena *arena, void *into, struct error *err);
 
@@ -356,6 +360,7 @@ static enum outcome read_keys(const struct field_table *table, const struct yaml
     }
     return check_required(table, mapping, err);
 }
+/* NOLINTEND(misc-no-recursion) */
 
 enum outcome field_read(const struct field_table *table, const struct yaml_node *mapping,
                         struct arena *arena, void *into, struct error *err)

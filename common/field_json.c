@@ -22,13 +22,6 @@ static const char *json_name(const struct field *field, char out[NAME_SIZE])
 
 /* --- struct to JSON ----------------------------------------------------------------- */
 
-static const char *string_at(const struct field *field, const void *from)
-{
-    const char *text;
-    memcpy(&text, field_at_const(field, from), sizeof text);
-    return text;
-}
-
 /* jansson answers NULL for no memory, and here that ends the process, as xmalloc does. */
 static json_t *must(json_t *value)
 {
@@ -71,10 +64,12 @@ static json_t *pairs_to_json(const struct field_pairs *pairs)
 
 static json_t *json_at(const struct field *field, const void *from)
 {
-    json_t *value;
-    memcpy(&value, field_at_const(field, from), sizeof value);
+    const json_t *value = field_pointer(field, from);
     return value ? must(json_deep_copy(value)) : NULL;
 }
+
+/* Depth, here and below: that of the tables, which are our own. */
+/* NOLINTBEGIN(misc-no-recursion) */
 
 /* NULL: absent. */
 static json_t *value_to_json(const struct field *field, const void *from)
@@ -82,7 +77,9 @@ static json_t *value_to_json(const struct field *field, const void *from)
     const char *text;
     bool truth;
     switch (field->type) {
-    case FIELD_STRING: text = string_at(field, from); return text ? must(json_string(text)) : NULL;
+    case FIELD_STRING:
+        text = field_pointer(field, from);
+        return text ? must(json_string(text)) : NULL;
     case FIELD_BOOL:
         memcpy(&truth, field_at_const(field, from), sizeof truth);
         return json_boolean(truth);
@@ -95,7 +92,9 @@ static json_t *value_to_json(const struct field *field, const void *from)
         return must(json_integer(field_scalar_number(field, from)));
     case FIELD_ENUM: return must(json_string(field->words[field_scalar_number(field, from)]));
     case FIELD_STRINGS: return strings_to_json(field_at_const(field, from));
-    case FIELD_SECRET: text = string_at(field, from); return text ? secret_to_json(text, "") : NULL;
+    case FIELD_SECRET:
+        text = field_pointer(field, from);
+        return text ? secret_to_json(text, "") : NULL;
     case FIELD_PAIRS: return pairs_to_json(field_at_const(field, from));
     case FIELD_JSON: return json_at(field, from);
     case FIELD_TABLE: return field_to_json(field->table, field_at_const(field, from));
@@ -117,6 +116,8 @@ json_t *field_to_json(const struct field_table *table, const void *from)
     }
     return object;
 }
+
+/* NOLINTEND(misc-no-recursion) */
 
 /* --- JSON to struct ------------------------------------------------------------------- */
 
@@ -174,7 +175,7 @@ static enum outcome read_secret(const struct field_table *table, const struct fi
     name = arena_strdup(arena, name);
     if (!name)
         return no_room(field, err);
-    memcpy(field_at(field, into), &name, sizeof name);
+    field_put_pointer(field, into, name);
     return OK;
 }
 
@@ -206,7 +207,7 @@ static enum outcome read_pairs(const struct field_table *table, const struct fie
         return no_room(field, err);
     const char *name;
     json_t *member;
-    json_object_foreach (value, name, member) {
+    json_object_foreach(value, name, member) {
         if (!read_pair(name, member, arena, &pairs.items[pairs.count++]))
             return refuse(table, field, "names with text or {\"secret\": NAME}", err);
     }
@@ -225,7 +226,7 @@ static enum outcome read_any(const struct field *field, json_t *value, struct ar
     json_t *copy = json_deep_copy(value); /* the body may go before the definition */
     if (!copy || !arena_defer(arena, decref, copy))
         return no_room(field, err);
-    memcpy(field_at(field, into), &copy, sizeof copy);
+    field_put_pointer(field, into, copy);
     return OK;
 }
 
@@ -249,6 +250,7 @@ static enum outcome read_scalar(const struct field_table *table, const struct fi
     return wrong ? refuse(table, field, wrong, err) : OK;
 }
 
+/* NOLINTBEGIN(misc-no-recursion) */
 static enum outcome read_keys(const struct field_table *table, const json_t *object,
                               struct arena *arena, void *into, struct error *err);
 
@@ -292,6 +294,8 @@ static enum outcome read_keys(const struct field_table *table, const json_t *obj
     }
     return OK;
 }
+
+/* NOLINTEND(misc-no-recursion) */
 
 enum outcome field_read_json(const struct field_table *table, const json_t *object,
                              struct arena *arena, void *into, struct error *err)

@@ -211,7 +211,7 @@ static const char *set_string(const struct field *field, const char *text, struc
     const char *kept = arena_strdup(arena, text);
     if (!kept)
         return "less: there is no room for it";
-    memcpy(field_at(field, within), &kept, sizeof kept);
+    field_put_pointer(field, within, kept);
     return NULL;
 }
 

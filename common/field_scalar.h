@@ -13,6 +13,8 @@
 
 #include "common/field.h"
 
+#include <string.h>
+
 enum { FIELD_RIGHT_SIZE = 160 };
 
 /* Where the field's value is. */
@@ -24,6 +26,19 @@ static inline void *field_at(const struct field *field, void *within)
 static inline const void *field_at_const(const struct field *field, const void *within)
 {
     return (const char *)within + field->offset;
+}
+
+/* Fields that hold a pointer of any type. */
+static inline void field_put_pointer(const struct field *field, void *within, const void *pointer)
+{
+    memcpy(field_at(field, within), &pointer, sizeof pointer);
+}
+
+static inline const void *field_pointer(const struct field *field, const void *within)
+{
+    const void *pointer;
+    memcpy(&pointer, field_at_const(field, within), sizeof pointer);
+    return pointer;
 }
 
 /* Stores the text as the field's value. Answers NULL, or what would be right,

@@ -54,22 +54,21 @@ static const char *name_shown(const char *name, char out[FILE_NAME_SHOWN + 4])
 }
 
 PRINTF(4, 0)
-static enum outcome fail_at(struct error *err, const char *file, int line, const char *format,
-                            va_list args)
+static void fail_at(struct error *err, const char *file, int line, const char *format, va_list args)
 {
     char shown[FILE_NAME_SHOWN + 4];
     struct error what;
     (void)vsnprintf(what.text, sizeof what.text, format, args);
-    return fail(err, REFUSED, "%s:%d: %s", name_shown(file, shown), line, what.text);
+    (void)fail(err, REFUSED, "%s:%d: %s", name_shown(file, shown), line, what.text);
 }
 
 enum outcome yaml_fail(struct error *err, const struct yaml_node *node, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    enum outcome outcome = fail_at(err, node->file, node->line, format, args);
+    fail_at(err, node->file, node->line, format, args);
     va_end(args);
-    return outcome;
+    return REFUSED;
 }
 
 PRINTF(3, 4)
@@ -77,9 +76,9 @@ static enum outcome refuse(struct reader *r, size_t line, const char *format, ..
 {
     va_list args;
     va_start(args, format);
-    enum outcome outcome = fail_at(r->err, r->name, (int)line, format, args);
+    fail_at(r->err, r->name, (int)line, format, args);
     va_end(args);
-    return outcome;
+    return REFUSED;
 }
 
 static enum outcome refuse_size(struct reader *r)
@@ -109,11 +108,14 @@ static enum outcome refuse_syntax(struct reader *r)
 
 /* --- building the tree ---------------------------------------------------------- */
 
-/* Makes room for one more element of a growing array. */
-#define GROW(array, count, room)                                                                 \
-    ((count) < (room) ? (void)0                                                                  \
-                      : (void)((array) = xreallocarray((array), (room) = (room) ? (room)*2 : 16, \
-                                                       sizeof *(array))))
+/* Room for one more element in a growing array of `count`. */
+static void *grow(void *array, size_t count, size_t *room, size_t element_bytes)
+{
+    if (count < *room)
+        return array;
+    *room = *room ? *room * 2 : 16;
+    return xreallocarray(array, *room, element_bytes);
+}
 
 static enum outcome count_nodes(struct reader *r, size_t line, size_t nodes)
 {
@@ -128,12 +130,13 @@ static void place(struct reader *r, const struct yaml_node *node)
 {
     if (r->depth) {
         struct frame *f = &r->frames[r->depth - 1];
-        GROW(f->children, f->count, f->room);
+        f->children = grow(f->children, f->count, &f->room, sizeof(void *));
         f->children[f->count++] = node;
         return;
     }
-    GROW(r->file->documents, r->file->count, r->document_room);
-    r->file->documents[r->file->count++] = node;
+    struct yaml_file *file = r->file;
+    file->documents = grow(file->documents, file->count, &r->document_room, sizeof(void *));
+    file->documents[file->count++] = node;
 }
 
 /* Is the next node a key of the open mapping? */
@@ -168,22 +171,22 @@ static enum outcome check_tag(struct reader *r, const yaml_char_t *tag, size_t l
                   text_bounded(shown, sizeof shown, (const char *)tag, strlen((const char *)tag)));
 }
 
-static enum outcome new_node(struct reader *r, enum yaml_kind kind, const yaml_mark_t *mark,
-                             struct yaml_node **out)
+/* NULL: refused, and r->err says why. */
+static struct yaml_node *new_node(struct reader *r, enum yaml_kind kind, const yaml_mark_t *mark)
 {
-    enum outcome outcome = count_nodes(r, mark->line + 1, 1);
-    if (outcome != OK)
-        return outcome;
+    if (count_nodes(r, mark->line + 1, 1) != OK)
+        return NULL;
     struct yaml_node *node = arena_alloc(&r->file->arena, sizeof *node);
-    if (!node)
-        return refuse_size(r);
+    if (!node) {
+        (void)refuse_size(r);
+        return NULL;
+    }
     node->kind = kind;
     node->file = r->name;
     node->line = (int)mark->line + 1;
     node->column = (int)mark->column + 1;
     node->nodes = 1;
-    *out = node;
-    return OK;
+    return node;
 }
 
 static enum outcome add_anchor(struct reader *r, const yaml_char_t *name,
@@ -194,20 +197,20 @@ static enum outcome add_anchor(struct reader *r, const yaml_char_t *name,
     const char *kept = arena_strdup(&r->file->arena, (const char *)name);
     if (!kept)
         return refuse_size(r);
-    GROW(r->anchors, r->anchor_count, r->anchor_room);
+    r->anchors = grow(r->anchors, r->anchor_count, &r->anchor_room, sizeof *r->anchors);
     r->anchors[r->anchor_count++] = (struct anchor){ kept, node };
     return OK;
 }
 
 static enum outcome on_scalar(struct reader *r, const yaml_event_t *ev)
 {
-    struct yaml_node *node = NULL;
     size_t line = ev->start_mark.line + 1;
     enum outcome outcome = check_tag(r, ev->data.scalar.tag, line);
-    if (outcome == OK)
-        outcome = new_node(r, YAML_SCALAR, &ev->start_mark, &node);
     if (outcome != OK)
         return outcome;
+    struct yaml_node *node = new_node(r, YAML_SCALAR, &ev->start_mark);
+    if (!node)
+        return REFUSED;
     node->plain = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     node->height = 1;
     node->length = ev->data.scalar.length;
@@ -259,20 +262,21 @@ static enum outcome on_start(struct reader *r, const yaml_event_t *ev, enum yaml
     const yaml_char_t *anchor =
         mapping ? ev->data.mapping_start.anchor : ev->data.sequence_start.anchor;
     size_t line = ev->start_mark.line + 1;
-    struct yaml_node *node = NULL;
 
     if ((int)r->depth >= r->limits->depth)
         return refuse(r, line, "nested deeper than %d levels; flatten it", r->limits->depth);
     enum outcome outcome = check_tag(r, tag, line);
-    if (outcome == OK)
-        outcome = new_node(r, kind, &ev->start_mark, &node);
-    if (outcome == OK)
-        outcome = add_anchor(r, anchor, node);
+    if (outcome != OK)
+        return outcome;
+    struct yaml_node *node = new_node(r, kind, &ev->start_mark);
+    if (!node)
+        return REFUSED;
+    outcome = add_anchor(r, anchor, node);
     if (outcome == OK && expects_key(r))
         outcome = check_key(r, node, line);
     if (outcome != OK)
         return outcome;
-    GROW(r->frames, r->depth, r->frame_room);
+    r->frames = grow(r->frames, r->depth, &r->frame_room, sizeof *r->frames);
     r->frames[r->depth++] = (struct frame){ .node = node };
     return OK;
 }
@@ -294,8 +298,8 @@ static enum outcome check_doubled(struct reader *r, const struct yaml_node *mapp
     size_t n = mapping->count;
     if (n < 2)
         return OK;
-    memcpy(sorted, mapping->keys, n * sizeof(struct yaml_node *));
-    qsort(sorted, n, sizeof(struct yaml_node *), by_text);
+    memcpy(sorted, mapping->keys, n * sizeof(void *));
+    qsort(sorted, n, sizeof(void *), by_text);
     for (size_t i = 1; i < n; i++) {
         const struct yaml_node *a = sorted[i - 1], *b = sorted[i];
         char shown[SHOWN_SIZE];
@@ -318,10 +322,10 @@ static enum outcome fill(struct reader *r, struct frame *f)
     if (node->count == 0)
         return OK;
 
-    const struct yaml_node **items = arena_alloc_array(arena, node->count, sizeof *items);
+    const struct yaml_node **items = arena_alloc_array(arena, node->count, sizeof(void *));
     const struct yaml_node **keys = items;
     if (mapping)
-        keys = arena_alloc_array(arena, node->count, sizeof *keys);
+        keys = arena_alloc_array(arena, node->count, sizeof(void *));
     if (!items || !keys)
         return refuse_size(r);
     for (size_t i = 0; i < node->count; i++) {

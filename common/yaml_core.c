@@ -148,6 +148,8 @@ static enum outcome scalar_to_json(const struct yaml_node *node, json_t **out, s
     return *out ? OK : yaml_fail(err, node, "no memory for this value");
 }
 
+/* Depth: that of the tree, which yaml_limits bounds. */
+/* NOLINTBEGIN(misc-no-recursion) */
 static enum outcome member_to_json(const struct yaml_node *node, size_t i, json_t *into,
                                    struct error *err)
 {
@@ -187,3 +189,4 @@ enum outcome yaml_to_json(const struct yaml_node *node, json_t **out, struct err
     *out = into;
     return OK;
 }
+/* NOLINTEND(misc-no-recursion) */
