@@ -77,11 +77,47 @@ RETURN (of_what, old_status, new_status) IN (
     ('action', 'cancelled', 'failed')
 );
 
-CREATE FUNCTION pawl.refuse_transition() RETURNS trigger
+-- The columns' types.  Domains and these two triggers, not CHECKs: the text of
+-- a CHECK is read and compiled anew by every statement that writes a row,
+-- which costs more than the row.
+CREATE DOMAIN pawl.run_status AS text NOT NULL
+    CHECK (VALUE IN ('running', 'suspended', 'succeeded', 'failed', 'cancelled'));
+CREATE DOMAIN pawl.action_status AS text NOT NULL
+    CHECK (VALUE IN ('running', 'succeeded', 'failed', 'failed_before_effect', 'unknown', 'denied', 'cancelled', 'awaiting_decision',
+                     'awaiting_approval', 'awaiting_child', 'awaiting_event', 'awaiting_timer'));
+CREATE DOMAIN pawl.content_type AS text NOT NULL CHECK (VALUE IN ('text', 'reasoning', 'function_call', 'error'));
+CREATE DOMAIN pawl.effect AS text CHECK (VALUE IN ('read_only', 'idempotent', 'once'));
+CREATE DOMAIN pawl.on_unknown AS text CHECK (VALUE IN ('probe', 'ask', 'tell_model'));
+CREATE DOMAIN pawl.counter AS int NOT NULL CHECK (VALUE >= 0);
+
+CREATE FUNCTION pawl.check_run_transition() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION 'pawl: a % may not go from % to %', TG_ARGV[0], OLD.status, NEW.status
-        USING ERRCODE = 'integrity_constraint_violation';
+    IF NOT pawl.may_become('run', OLD.status, NEW.status) THEN
+        RAISE EXCEPTION 'pawl: a run may not go from % to %', OLD.status, NEW.status USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    IF (NEW.ended_at IS NULL) <> (NEW.status IN ('running', 'suspended'))
+       OR (NEW.ended_at IS NOT NULL AND (NEW.claim_by IS NOT NULL OR NEW.due_at IS NOT NULL OR NEW.open_calls > 0))
+       OR NEW.waiting_calls > NEW.open_calls THEN
+        RAISE EXCEPTION 'pawl: the row of run % contradicts its status %', NEW.run_id, NEW.status
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE FUNCTION pawl.check_action_transition() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT pawl.may_become('action', OLD.status, NEW.status) THEN
+        RAISE EXCEPTION 'pawl: an action may not go from % to %', OLD.status, NEW.status USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    IF (NEW.open AND NEW.status = 'succeeded')
+       OR (NOT NEW.open AND (NEW.retry_at IS NOT NULL OR NEW.probe_after IS NOT NULL OR NEW.wait_until IS NOT NULL)) THEN
+        RAISE EXCEPTION 'pawl: the row of action %/%/% contradicts its status %', NEW.run_id, NEW.step, NEW.index, NEW.status
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NEW;
 END
 $$;
 
@@ -148,8 +184,8 @@ CREATE TABLE pawl.revisions (
     -- what the protocol itself needs to know, taken from the body
     time_ms         bigint, -- agent: how long a run may take
     parallel_calls  int,    -- agent: calls of one run at a time
-    effect          text CHECK (effect IN ('read_only', 'idempotent', 'once')), -- tool
-    on_unknown      text CHECK (on_unknown IN ('probe', 'ask', 'tell_model')),  -- tool
+    effect          pawl.effect,     -- tool
+    on_unknown      pawl.on_unknown, -- tool
     timeout_ms      int,
     attempts        int,
     ask_timeout_ms  bigint,
@@ -219,13 +255,12 @@ CREATE TABLE pawl.agent_runs (
     variant       text        NOT NULL DEFAULT '',
     tenant        text        NOT NULL,
     class         text        NOT NULL,
-    status        text        NOT NULL DEFAULT 'running'
-                  CHECK (status IN ('running', 'suspended', 'succeeded', 'failed', 'cancelled')),
+    status        pawl.run_status NOT NULL DEFAULT 'running',
     epoch         int         NOT NULL DEFAULT 1,   -- raised by retry
     step          int         NOT NULL DEFAULT 1,
     version       int         NOT NULL DEFAULT 0,   -- of the plan of this step: last one claimed
-    open_calls    int         NOT NULL DEFAULT 0,   -- > 0: the hands are at work
-    waiting_calls int         NOT NULL DEFAULT 0,   -- of these, held by nobody
+    open_calls    pawl.counter NOT NULL DEFAULT 0,   -- > 0: the hands are at work
+    waiting_calls pawl.counter NOT NULL DEFAULT 0,   -- of these, held by nobody
     parallel      int         NOT NULL DEFAULT 16,  -- calls at a time
     change        bigint      NOT NULL DEFAULT 0,   -- what a prompt was built on
     claim_by      bigint,                           -- incarnation that plans this step
@@ -244,10 +279,7 @@ CREATE TABLE pawl.agent_runs (
     ended_at      timestamptz,
     error_code    text,
     error         text,
-    PRIMARY KEY (run_id),
-    CHECK (open_calls >= 0 AND waiting_calls BETWEEN 0 AND open_calls),
-    CHECK ((ended_at IS NULL) = (status IN ('running', 'suspended'))),
-    CHECK (ended_at IS NULL OR (claim_by IS NULL AND due_at IS NULL))
+    PRIMARY KEY (run_id)
 ) PARTITION BY RANGE (run_id);
 
 CREATE INDEX agent_runs_due ON pawl.agent_runs (class, due_at) WHERE due_at IS NOT NULL;
@@ -256,8 +288,8 @@ CREATE INDEX agent_runs_tree ON pawl.agent_runs (parent_id) WHERE parent_id IS N
 
 CREATE TRIGGER agent_runs_transition BEFORE UPDATE OF status ON pawl.agent_runs
     FOR EACH ROW
-    WHEN (OLD.status <> NEW.status AND NOT pawl.may_become('run', OLD.status, NEW.status))
-    EXECUTE FUNCTION pawl.refuse_transition('run');
+    WHEN (OLD.status <> NEW.status)
+    EXECUTE FUNCTION pawl.check_run_transition();
 
 -- What a run was asked, and by whom: written once, read at the first step.
 CREATE TABLE pawl.agent_run_inputs (
@@ -280,7 +312,7 @@ CREATE TABLE pawl.agent_step_content (
     index         int  NOT NULL,
     version       int  NOT NULL,
     epoch         int  NOT NULL,
-    type          text NOT NULL CHECK (type IN ('text', 'reasoning', 'function_call', 'error')),
+    type          pawl.content_type NOT NULL,
     content       text,        -- text, reasoning; error: what went wrong
     call_id       text,        -- the provider's id of a call
     tool          text,
@@ -317,8 +349,8 @@ CREATE TABLE pawl.agent_actions (
     digest       bytea,
     key          uuid NOT NULL,   -- idempotency key: one per logical call, minted at its first claim
     -- policy, frozen at the claim
-    effect       text NOT NULL CHECK (effect IN ('read_only', 'idempotent', 'once')),
-    on_unknown   text NOT NULL CHECK (on_unknown IN ('probe', 'ask', 'tell_model')),
+    effect       pawl.effect NOT NULL,
+    on_unknown   pawl.on_unknown NOT NULL,
     timeout_ms   int  NOT NULL,
     attempts     int  NOT NULL,
     -- claim
@@ -326,7 +358,7 @@ CREATE TABLE pawl.agent_actions (
     claim_token  uuid,
     send_by      timestamptz,     -- nothing is sent after this
     -- state
-    status       text NOT NULL,
+    status       pawl.action_status NOT NULL,
     open         boolean NOT NULL, -- no final result yet
     cut          boolean NOT NULL DEFAULT false, -- some attempt of this call may have reached the tool
     failures     int NOT NULL DEFAULT 0,         -- attempts that failed before this one
@@ -345,11 +377,7 @@ CREATE TABLE pawl.agent_actions (
     duration_ms  int,
     claimed_at   timestamptz NOT NULL DEFAULT now(),
     finished_at  timestamptz,
-    PRIMARY KEY (run_id, step, index, version),
-    CHECK (status IN ('running', 'succeeded', 'failed', 'failed_before_effect', 'unknown', 'denied', 'cancelled',
-                      'awaiting_decision', 'awaiting_approval', 'awaiting_child', 'awaiting_event', 'awaiting_timer')),
-    CHECK (open OR (retry_at IS NULL AND probe_after IS NULL AND status <> 'running')),
-    CHECK (NOT open OR status <> 'succeeded')
+    PRIMARY KEY (run_id, step, index, version)
 ) PARTITION BY RANGE (run_id);
 
 CREATE INDEX agent_actions_claimed ON pawl.agent_actions (claim_by) WHERE status = 'running';
@@ -357,8 +385,8 @@ CREATE INDEX agent_actions_probed ON pawl.agent_actions (probe_by) WHERE probe_b
 
 CREATE TRIGGER agent_actions_transition BEFORE UPDATE OF status ON pawl.agent_actions
     FOR EACH ROW
-    WHEN (OLD.status <> NEW.status AND NOT pawl.may_become('action', OLD.status, NEW.status))
-    EXECUTE FUNCTION pawl.refuse_transition('action');
+    WHEN (OLD.status <> NEW.status)
+    EXECUTE FUNCTION pawl.check_action_transition();
 
 -- Calls that are not repeatable and whose outcome nobody knows: another call
 -- with the same tool and arguments in the same tree is not sent.

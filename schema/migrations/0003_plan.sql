@@ -129,12 +129,12 @@ BEGIN
            NULL::text, NULL::text
     FROM wanted w JOIN agent_run_inputs i ON i.run_id = w.run_id AND i.run_id BETWEEN v_lo AND v_hi WHERE w.known = 0
     UNION ALL
-    SELECT s.item, 'item', c.step, c.index, c.type, c.content, c.call_id, c.tool, c.arguments, c.refused, c.raw::text, NULL, NULL
+    SELECT s.item, 'item', c.step, c.index, c.type::text, c.content, c.call_id, c.tool, c.arguments, c.refused, c.raw::text, NULL, NULL
     FROM stable s JOIN agent_step_content c ON c.run_id = s.run_id AND c.step = s.step AND c.version = s.version AND c.run_id BETWEEN v_lo AND v_hi
     WHERE s.step > s.known
     UNION ALL
     SELECT s.item, 'result', c.step, c.index, NULL, coalesce(a.result, a.error), c.call_id, NULL, NULL, c.refused, NULL,
-           a.status, a.error_code
+           a.status::text, a.error_code
     FROM stable s
     JOIN agent_step_content c ON c.run_id = s.run_id AND c.step = s.step AND c.version = s.version AND c.type = 'function_call'
          AND c.run_id BETWEEN v_lo AND v_hi
@@ -263,9 +263,9 @@ BEGIN
                              AND c.version = u.version AND c.token = u.token AND c.run_id BETWEEN v_lo AND v_hi) THEN 'done'
                 WHEN r.claim_by = p_worker AND r.claim_token = u.token THEN 'bad'
                 ELSE 'stale' END,
-           CASE WHEN e.event_id IS NULL THEN r.status
+           CASE WHEN e.event_id IS NULL THEN r.status::text
                 WHEN u.outcome = 'final' THEN 'succeeded' ELSE 'failed' END,
-           CASE WHEN e.event_id IS NULL AND r.step = u.step THEN r.open_calls ELSE 0 END,
+           CASE WHEN e.event_id IS NULL AND r.step = u.step THEN r.open_calls::int ELSE 0 END,
            CASE WHEN r.ended_at IS NULL AND e.event_id IS NULL AND r.step = u.step + 1 AND r.claim_by IS NULL THEN r.step ELSE 0 END,
            e.event_id
     FROM (SELECT (n - 1)::int AS item, x.* FROM unnest(p_token, p_run, p_step, p_version, p_outcome)

@@ -427,7 +427,7 @@ BEGIN
          settle_calls(z.run, z.step, z.index, z.version, z.outcome, z.result, z.code, z.error, z.retry, z.took, false, v_lo, v_hi) s;
 
     RETURN QUERY
-    SELECT v.i, v.answer, a.status,
+    SELECT v.i, v.answer, a.status::text,
            CASE WHEN a.open AND a.retry_at IS NOT NULL
                 THEN greatest(0, (extract(epoch FROM a.retry_at - clock_timestamp()) * 1000)::bigint) ELSE -1 END,
            coalesce(n.next, 0),
