@@ -2,10 +2,10 @@
 # deps.sh -- the Debian packages that building, testing and linting need. Sourced by ./dev.
 
 declare -A packages=(
-    [run]="gcc libc6-dev cmake ninja-build pkg-config ccache
+    [build]="gcc libc6-dev cmake ninja-build pkg-config ccache
         librdkafka-dev libpq-dev libcurl4-openssl-dev libjansson-dev libyaml-dev libuv1-dev
-        libmicrohttpd-dev libssl-dev
-        postgresql python3 ca-certificates"
+        libmicrohttpd-dev libssl-dev"
+    [run]="postgresql python3 ca-certificates"
     [test]="libcmocka-dev postgresql-15-pgtap libtap-parser-sourcehandler-pgtap-perl
         python3-pytest python3-psycopg2 kcat"
     [lint]="clang-format clang-tidy cppcheck shellcheck git python3 python3-venv"
