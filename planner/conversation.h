@@ -1,0 +1,61 @@
+/*
+ * conversation.h -- what was said in a run, in nobody's dialect.
+ *
+ *     rows of read_steps()            struct conversation
+ *     input                    -->    input
+ *     items of step 1          -->    steps[0]: raw (the provider's own message)
+ *     results of step 1        -->              calls: id, tool, status, text
+ *     items of step 2 ...
+ *
+ * Usually only the newest part of a run is read: the rows begin after the step
+ * that the planner's history (history.h) holds already.  The results of that step
+ * come with it; its items do not.
+ *
+ * Limits:  the arena's.
+ * Threads: one owner.
+ * Errors:  REFUSED: the arena is full.
+ */
+#ifndef PAWL_PLANNER_CONVERSATION_H
+#define PAWL_PLANNER_CONVERSATION_H
+
+#include "common/arena.h"
+#include "common/outcome.h"
+#include "common/store.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* One call with what it came to. */
+struct conversation_call {
+    int index;
+    const char *call_id;
+    const char *tool;       /* NULL when the items of this step were not read */
+    const char *status;     /* as in pawl.statuses; NULL: no attempt of it has a row */
+    const char *error_code; /* or NULL */
+    const char *refused;    /* why the call was not made, or NULL */
+    const char *text;       /* result or error; NULL: none */
+    size_t text_n;
+};
+
+struct conversation_step {
+    int step;
+    const char *raw; /* NULL when the items of this step were not read */
+    size_t raw_n;
+    struct conversation_call *calls;
+    size_t call_count, call_room;
+};
+
+struct conversation {
+    const char *input; /* JSON; NULL when it was not read */
+    size_t input_n;
+    struct conversation_step *steps; /* in their order */
+    size_t step_count, step_room;
+    struct arena *arena;
+};
+
+/* Copies the rows, which come in the order of store.h, into the arena. */
+MUST_CHECK enum outcome conversation_read(struct conversation *c, struct arena *arena,
+                                          const struct store_row *rows, size_t count,
+                                          struct error *err);
+
+#endif

@@ -1,0 +1,181 @@
+/*
+ * model.h -- the port through which the brain speaks with language models.
+ *
+ *     conversation --prompt.c--> struct dialect --> body of an HTTP request
+ *                                                          |
+ *                                                    model_call.c (HTTP)
+ *                                                          |
+ *     plan.c <-- struct model_reply <-- struct dialect <-- bytes of the answer
+ *
+ * A dialect is a set of pure functions: it writes the body of a request and reads
+ * the bytes of an answer, streamed or not.  It knows no socket, clock or store.
+ * To add one: a file model_<name>.c with its struct dialect, a word in
+ * enum model_dialect (common/catalog.h), and a line in dialect_of().
+ *
+ * The reply is neutral: items in their order, beside the provider's own message as
+ * opaque JSON (`raw`), which goes back to the provider as it came.
+ *
+ * Limits:  struct reader_options; MODEL_CALLS_MAX; error texts as struct error.
+ * Threads: pure; a reader and a reply have one owner.
+ * Errors:  a reply carries them: `outcome` RETRY (the model may be asked again) or
+ *          REFUSED (asking again is of no use), with a code and the provider's own
+ *          words, bounded, without the key that was sent.
+ */
+#ifndef PAWL_PLANNER_MODEL_H
+#define PAWL_PLANNER_MODEL_H
+
+#include "common/arena.h"
+#include "common/buf.h"
+#include "common/catalog.h"
+#include "common/http.h"
+#include "common/outcome.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- asking ---------------------------------------------------------------- */
+
+/* What stays the same through a whole run. */
+struct prompt_frame {
+    const struct model_def *model;
+    const char *instructions;
+    const struct tool_def *const *tools;
+    size_t tool_count;
+};
+
+/* What a call came to, as text for the model. */
+struct prompt_result {
+    const char *call_id;
+    const char *tool;
+    const char *text;
+    size_t text_n;
+    bool is_error;
+};
+
+enum { MODEL_HEADERS_MAX = 4 };
+
+/* ---- the answer ------------------------------------------------------------ */
+
+enum reply_item_type { REPLY_TEXT, REPLY_REASONING, REPLY_CALL };
+
+/* Strings are UTF-8 without NUL, so that Postgres can keep them. */
+struct reply_item {
+    enum reply_item_type type;
+    const char *content; /* text and reasoning */
+    const char *call_id; /* call: never empty, and its own within the reply */
+    const char *tool;    /* "" when the model gave none */
+    const char *arguments;
+    size_t arguments_n;
+    bool altered; /* the arguments held a NUL, which was replaced: never to be run */
+};
+
+enum { MODEL_CALLS_MAX = 1024 }; /* in one answer; more is no answer at all */
+#define MODEL_NO_TOKENS INT64_C(-1)
+
+struct model_usage { /* MODEL_NO_TOKENS: the provider did not say */
+    int64_t tokens_in;
+    int64_t tokens_out;
+    int64_t tokens_cached; /* of tokens_in */
+};
+
+/* Why the model stopped. */
+enum reply_end {
+    REPLY_END_UNKNOWN, /* it did not say */
+    REPLY_END_STOP,    /* it had no more to say, or waits for its calls */
+    REPLY_END_LENGTH,  /* cut by the provider's limit of tokens */
+    REPLY_END_FILTER,  /* cut by the provider's filter */
+};
+
+struct model_reply {
+    enum outcome outcome;     /* OK, RETRY or REFUSED */
+    const char *code;         /* unless OK: a short word, static */
+    struct error error;       /* unless OK */
+    int64_t retry_after_ms;   /* RETRY: as the provider asked, or -1 */
+    enum reply_end end;       /* the rest only when OK */
+    const char *end_reason;   /* in the provider's words */
+    struct reply_item *items; /* at least one */
+    size_t item_count;
+    size_t call_count;
+    const char *raw; /* the provider's message: a JSON object */
+    size_t raw_n;
+    struct model_usage usage; /* also of a failed call, as far as known */
+    int64_t took_ms;
+    struct arena arena; /* owns all of it */
+};
+
+struct model_reply *model_reply_new(size_t limit_bytes);
+void model_reply_free(struct model_reply *r); /* NULL is fine */
+
+/* Makes it a failure; returns `outcome`. */
+PRINTF(4, 5)
+enum outcome model_reply_fail(struct model_reply *r, enum outcome outcome, const char *code,
+                              const char *format, ...);
+
+/* ---- a dialect -------------------------------------------------------------- */
+
+struct reader_options {
+    size_t output_limit_bytes; /* of the answer put together */
+    const char *call_prefix;   /* for calls that the provider gave no id: "<prefix>_<n>" */
+    const char *secret;        /* the key that was sent, or NULL: never in an error */
+};
+
+struct reader; /* each dialect has its own */
+
+struct dialect {
+    const char *name;
+    const char *path; /* behind the model's base_url */
+
+    /* Headers of a request beside content-type; the secret may be NULL.  Text is
+     * the arena's.  Returns how many.                                            */
+    size_t (*headers)(const char *secret, struct arena *arena,
+                      struct http_header out[MODEL_HEADERS_MAX]);
+
+    /* The body of a request grows with the run: begin, add, add, ..., close.  What
+     * close() appended is cut off before the next addition.  The answers are those
+     * of buf.h: false when the buffer is full.                               */
+    bool (*begin)(struct buf *body, const struct prompt_frame *frame);
+    bool (*add_user)(struct buf *body, const char *text, size_t n);
+    bool (*add_assistant)(struct buf *body, const char *raw, size_t n);
+    bool (*add_results)(struct buf *body, const struct prompt_result *results, size_t count);
+    bool (*close)(struct buf *body);
+
+    /* Reading.  `content_type` is that of the answer: it decides how it is read.
+     * reader_feed: OK: go on; anything else: no further byte is wanted. */
+    struct reader *(*reader_new)(const struct reader_options *options, const char *content_type);
+    enum outcome (*reader_feed)(struct reader *r, const char *bytes, size_t n);
+    bool (*reader_complete)(const struct reader *r); /* the end was said: no byte is missing */
+    /* Makes the reply of what came.  `whole`: the answer ended as HTTP wants it. */
+    void (*reader_finish)(struct reader *r, bool whole, struct model_reply *reply);
+    void (*reader_free)(struct reader *r);
+
+    /* The reply to an answer with an error status. */
+    void (*read_error)(long status, const char *body, size_t n, const char *secret,
+                       struct model_reply *reply);
+};
+
+const struct dialect *dialect_of(enum model_dialect dialect);
+
+/* ---- shared by the dialects -------------------------------------------------- */
+
+/* Which errors pass: 408, 409, 425, 429 and all from 500 on. */
+enum outcome model_status_outcome(long status);
+
+/* The word for an error status: "rate_limited", "unauthorized", ... */
+const char *model_status_code(long status);
+
+/* The provider's own words for people: safe on a terminal, cut to out_size, every
+ * occurrence of the secret (NULL: none) taken out before that.  Returns out.  */
+const char *model_words(char *out, size_t out_size, const char *text, size_t n, const char *secret);
+
+/* The bytes as a string of the arena: NUL becomes U+FFFD.  NULL past the limit. */
+char *model_text(struct arena *arena, const char *bytes, size_t n);
+
+/* How long to wait before the model is asked again after `failures` failures
+ * (this one included), with `dice` in [0, 1) spreading it.                   */
+int64_t model_backoff_ms(int failures, double dice);
+
+/* In millionths; -1 when the price or the usage is not known. */
+int64_t model_cost_micros(const struct model_price *price, const struct model_usage *usage);
+
+#endif

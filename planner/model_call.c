@@ -1,0 +1,242 @@
+#include "planner/model_call.h"
+
+#include "common/fault.h"
+#include "common/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum {
+    ERROR_BODY_BYTES = 64 * 1024, /* of an answer with an error status */
+    STREAM_OVERHEAD = 128,        /* a streamed token weighs so much more than its text */
+    STREAM_ROOM_BYTES = 1 << 20,
+    PREFIX_BYTES = 48,
+};
+
+struct model_call {
+    const struct dialect *dialect;
+    const struct model_def *model;
+    struct reader_options options;
+    char call_prefix[PREFIX_BYTES];
+    struct http_call *http;
+    struct loop_timer silence;
+    int64_t started_ms, heard_ms, patience_ms;
+    bool first_heard;
+    struct arena arena; /* of the headers */
+
+    long status;
+    struct reader *reader; /* of a good answer */
+    struct buf error_body; /* of another one */
+    int should_retry;      /* x-should-retry: 1 yes, 0 no, -1 not said */
+    int64_t retry_after_ms;
+
+    model_call_done *done;
+    void *arg;
+};
+
+static void call_free(struct model_call *c)
+{
+    loop_timer_close(&c->silence);
+    if (c->reader)
+        c->dialect->reader_free(c->reader);
+    buf_release(&c->error_body);
+    arena_free(&c->arena);
+    free(c);
+}
+
+/* ---- while it runs ------------------------------------------------------------- */
+
+static int64_t read_retry_after_ms(const char *text)
+{
+    char *end = NULL;
+    double ms = text ? strtod(text, &end) : -1;
+    if (!text || end == text || !isfinite(ms) || ms < 0)
+        return -1;
+    return ms < (double)HTTP_RETRY_AFTER_MAX_MS ? (int64_t)ms : HTTP_RETRY_AFTER_MAX_MS;
+}
+
+static bool on_head(void *arg, const struct http_head *head)
+{
+    struct model_call *c = arg;
+    c->status = head->status;
+    c->retry_after_ms = read_retry_after_ms(http_head_get(head, "retry-after-ms"));
+    const char *retry = http_head_get(head, "x-should-retry");
+    if (retry)
+        c->should_retry = strcasecmp(retry, "true") == 0    ? 1
+                          : strcasecmp(retry, "false") == 0 ? 0
+                                                            : -1;
+    const char *type = http_head_get(head, "content-type");
+    if (c->status >= 200 && c->status < 300 && !c->reader)
+        c->reader = c->dialect->reader_new(&c->options, type ? type : "");
+    return true;
+}
+
+/* Looking at the clock with every piece is cheaper than moving the timer. */
+static void hear(struct model_call *c)
+{
+    c->heard_ms = loop_now_ms(c->silence.loop);
+    c->patience_ms = c->model->silence_timeout_ms;
+    if (c->first_heard)
+        return;
+    c->first_heard = true;
+    loop_timer_start(&c->silence, c->patience_ms);
+    FAULT_POINT(PLANNER_DURING_MODEL_CALL);
+}
+
+static bool on_body(void *arg, const char *bytes, size_t n)
+{
+    struct model_call *c = arg;
+    hear(c);
+    if (!c->reader) {
+        size_t room = ERROR_BODY_BYTES - c->error_body.len;
+        buf_add(&c->error_body, bytes, n < room ? n : room);
+        return n < room;
+    }
+    if (c->dialect->reader_feed(c->reader, bytes, n) != OK)
+        return false;
+    if (c->dialect->reader_complete(c->reader)) {
+        c->patience_ms = MODEL_LINGER_MS;
+        loop_timer_start(&c->silence, MODEL_LINGER_MS);
+    }
+    return true;
+}
+
+/* ---- its end --------------------------------------------------------------------- */
+
+static void end_by_status(struct model_call *c, struct model_reply *reply)
+{
+    c->dialect->read_error(c->status, c->error_body.data ? c->error_body.data : "",
+                           c->error_body.len, c->options.secret, reply);
+    bool quota = reply->code && strcmp(reply->code, "quota_spent") == 0;
+    if (c->should_retry >= 0 && !quota)
+        reply->outcome = c->should_retry ? RETRY : REFUSED;
+}
+
+/* No good answer began to come. */
+static void end_by_http(const struct http_result *result, struct model_reply *reply)
+{
+    const char *text = result->error.text;
+    switch (result->end) {
+    case HTTP_NOT_SENT:
+        (void)model_reply_fail(reply, result->hopeless ? REFUSED : RETRY, "unreachable", "%s",
+                               text);
+        return;
+    case HTTP_TIMED_OUT: (void)model_reply_fail(reply, RETRY, "timeout", "%s", text); return;
+    case HTTP_TOO_LARGE:
+        (void)model_reply_fail(reply, REFUSED, "answer_too_large", "%s", text);
+        return;
+    case HTTP_ANSWERED:
+    case HTTP_CUT:
+    case HTTP_STOPPED:
+    case HTTP_CANCELLED:
+    case HTTP_ENDS: break;
+    }
+    (void)model_reply_fail(reply, RETRY, "connection_lost", "%s",
+                           *text ? text : "the connection ended before the answer did");
+}
+
+static struct model_reply *make_reply(struct model_call *c, const struct http_result *result)
+{
+    struct model_reply *reply =
+        model_reply_new(8 * c->options.output_limit_bytes + (size_t)STREAM_ROOM_BYTES);
+    bool complete = c->reader && c->dialect->reader_complete(c->reader);
+    if (c->reader && (complete || result->end == HTTP_ANSWERED || result->end == HTTP_STOPPED ||
+                      result->end == HTTP_CUT))
+        c->dialect->reader_finish(c->reader, result->end == HTTP_ANSWERED, reply);
+    else if (c->status && !c->reader)
+        end_by_status(c, reply);
+    else
+        end_by_http(result, reply);
+    if (reply->outcome == RETRY)
+        reply->retry_after_ms = c->retry_after_ms >= 0 ? c->retry_after_ms : result->retry_after_ms;
+    reply->took_ms = loop_now_ms(c->silence.loop) - c->started_ms;
+    return reply;
+}
+
+static void finish(struct model_call *c, const struct http_result *result)
+{
+    struct model_reply *reply = make_reply(c, result);
+    model_call_done *done = c->done;
+    void *arg = c->arg;
+    call_free(c);
+    done(arg, reply);
+}
+
+static void on_done(void *arg, const struct http_result *result)
+{
+    finish(arg, result);
+}
+
+static void on_silence(void *arg)
+{
+    struct model_call *c = arg;
+    int64_t silent_ms = loop_now_ms(c->silence.loop) - c->heard_ms;
+    if (silent_ms < c->patience_ms) {
+        loop_timer_start(&c->silence, c->patience_ms - silent_ms);
+        return;
+    }
+    struct http_result result = { .end = HTTP_TIMED_OUT, .maybe_sent = true, .retry_after_ms = -1 };
+    (void)fail(&result.error, RETRY, "the model was silent for %lld ms", (long long)silent_ms);
+    (void)http_cancel(c->http);
+    finish(c, &result);
+}
+
+/* ---- its beginning ----------------------------------------------------------------- */
+
+static size_t answer_limit(size_t output_bytes)
+{
+    size_t most = (SIZE_MAX - STREAM_ROOM_BYTES) / STREAM_OVERHEAD;
+    return (output_bytes < most ? output_bytes : most) * STREAM_OVERHEAD + STREAM_ROOM_BYTES;
+}
+
+struct model_call *model_call_start(struct http *http, struct loop *loop,
+                                    const struct model_call_request *request, model_call_done *done,
+                                    void *arg)
+{
+    const struct model_def *model = request->model;
+    struct model_call *c = xcalloc(1, sizeof *c);
+    c->dialect = request->dialect;
+    c->model = model;
+    c->done = done;
+    c->arg = arg;
+    c->should_retry = -1;
+    c->retry_after_ms = -1;
+    c->started_ms = c->heard_ms = loop_now_ms(loop);
+    c->patience_ms = model->first_event_timeout_ms;
+    (void)snprintf(c->call_prefix, sizeof c->call_prefix, "%s", request->call_prefix);
+    c->options =
+        (struct reader_options){ model->max_output_bytes, c->call_prefix, request->secret };
+    buf_init(&c->error_body, ERROR_BODY_BYTES);
+    arena_init(&c->arena, (size_t)1 << 20);
+    loop_timer_init(loop, &c->silence, on_silence, c);
+    loop_timer_start(&c->silence, c->patience_ms);
+
+    struct http_header headers[MODEL_HEADERS_MAX + 1] = { { "Content-Type", "application/json" } };
+    size_t count = 1 + c->dialect->headers(request->secret, &c->arena, headers + 1);
+    int64_t timeout_ms =
+        model->timeout_ms < request->left_ms ? model->timeout_ms : request->left_ms;
+    char *url = arena_printf(&c->arena, "%s%s", model->base_url, c->dialect->path);
+    const struct http_request http_request = {
+        .method = "POST",
+        .url = url ? url : "",
+        .headers = headers,
+        .header_count = count,
+        .body = request->body,
+        .body_bytes = request->body_n,
+        .connect_timeout_ms = model->connect_timeout_ms,
+        .timeout_ms = timeout_ms > 0 ? timeout_ms : 1,
+        .body_limit_bytes = answer_limit(model->max_output_bytes),
+    };
+    static const struct http_events events = { on_head, on_body, on_done };
+    c->http = http_start(http, &http_request, &events, c);
+    return c;
+}
+
+void model_call_cancel(struct model_call *c)
+{
+    (void)http_cancel(c->http);
+    call_free(c);
+}

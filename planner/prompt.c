@@ -1,0 +1,144 @@
+#include "planner/prompt.h"
+
+#include "common/json.h"
+#include "common/memory.h"
+
+#include <string.h>
+
+/* ---- results ------------------------------------------------------------------ */
+
+static const struct result_words {
+    const char *status;
+    const char *words; /* in front of the text; NULL: the text is said as it is */
+} result_words[] = {
+    { "succeeded", NULL },
+    { "failed", "The tool answered with an error" },
+    { "failed_before_effect", "Not executed: the tool was not reached" },
+    { "unknown", "Outcome unknown: this call may have been executed, but no answer arrived. Do not "
+                 "simply repeat it: find out first whether it happened, or ask the user" },
+    { "denied", "Not executed: a person refused this call" },
+    { "cancelled", "Not executed: this call was cancelled" },
+};
+
+static const struct result_words *words_of(const char *status)
+{
+    for (size_t i = 0; i < sizeof result_words / sizeof *result_words; i++)
+        if (status && strcmp(result_words[i].status, status) == 0)
+            return &result_words[i];
+    return NULL;
+}
+
+static const char *with_words(const char *words, const struct conversation_call *call,
+                              struct arena *arena, size_t *n)
+{
+    const char *code = call->error_code ? call->error_code : "";
+    const char *text = call->text ? call->text : "";
+    const char *out = arena_printf(arena, "%s%s%s%s%s%s", words, *code ? " (" : "", code,
+                                   *code ? ")" : "", *text ? ": " : ".", text);
+    *n = out ? strlen(out) : 0;
+    return out;
+}
+
+const char *prompt_result_text(const struct conversation_call *call, struct arena *arena, size_t *n)
+{
+    if (call->refused) {
+        const char *out = arena_printf(arena, "Not executed: %s", call->refused);
+        *n = out ? strlen(out) : 0;
+        return out;
+    }
+    const struct result_words *words = words_of(call->status);
+    if (!words)
+        return with_words("Not executed: this call was never begun", call, arena, n);
+    if (words->words)
+        return with_words(words->words, call, arena, n);
+    *n = call->text_n;
+    return call->text ? call->text : "";
+}
+
+static bool add_results(const struct dialect *dialect, const struct conversation_step *step,
+                        struct arena *arena, struct buf *text)
+{
+    if (step->call_count == 0)
+        return true;
+    struct prompt_result *results = arena_alloc_array(arena, step->call_count, sizeof *results);
+    for (size_t i = 0; results && i < step->call_count; i++) {
+        const struct conversation_call *call = &step->calls[i];
+        struct prompt_result *r = &results[i];
+        r->call_id = call->call_id ? call->call_id : "";
+        r->tool = call->tool;
+        r->is_error = call->refused || !call->status || strcmp(call->status, "succeeded") != 0;
+        r->text = prompt_result_text(call, arena, &r->text_n);
+        if (!r->text)
+            return false;
+    }
+    return results && dialect->add_results(text, results, step->call_count);
+}
+
+/* ---- the prompt ----------------------------------------------------------------- */
+
+/* A string is said as it is; any other JSON value as its text. */
+static bool add_input(const struct dialect *dialect, const struct conversation *c, struct buf *text)
+{
+    const struct json_limits limits = { SIZE_MAX, JSON_DEPTH_MAX };
+    json_t *value;
+    if (json_read(c->input, c->input_n, &limits, &value, NULL) != OK || !json_is_string(value)) {
+        json_decref(value);
+        return dialect->add_user(text, c->input, c->input_n);
+    }
+    bool fits = dialect->add_user(text, json_string_value(value), json_string_length(value));
+    json_decref(value);
+    return fits;
+}
+
+static bool add_steps(const struct dialect *dialect, const struct conversation *c,
+                      struct arena *arena, struct history *h)
+{
+    for (size_t i = 0; i < c->step_count; i++) {
+        const struct conversation_step *step = &c->steps[i];
+        if (step->raw && !dialect->add_assistant(&h->text, step->raw, step->raw_n))
+            return false;
+        if (step->step > h->known_step)
+            h->known_step = step->step;
+        if (step->step == h->known_step)
+            h->stable_len = h->text.len; /* its results may still be replaced */
+        if (!add_results(dialect, step, arena, &h->text))
+            return false;
+    }
+    return true;
+}
+
+enum outcome prompt_extend(const struct dialect *dialect, const struct prompt_frame *frame,
+                           const struct conversation *c, struct arena *arena, struct history *h,
+                           struct error *err)
+{
+    bool fits = true;
+    if (!c->input && h->known_step == 0)
+        return fail(err, REFUSED, "the input of this run is not stored");
+    if (c->input) {
+        int epoch = h->epoch;
+        history_forget(h);
+        h->epoch = epoch;
+        fits = dialect->begin(&h->text, frame) && add_input(dialect, c, &h->text);
+        h->stable_len = h->text.len;
+    }
+    fits = fits && add_steps(dialect, c, arena, h);
+    h->open_len = h->text.len;
+    if (fits && dialect->close(&h->text))
+        return OK;
+    history_forget(h);
+    return fail(err, REFUSED, "the conversation of this run has grown beyond %zu MiB",
+                (size_t)(HISTORY_TEXT_BYTES >> 20));
+}
+
+bool prompt_add_answer(const struct dialect *dialect, const char *raw, size_t n, int step,
+                       struct history *h)
+{
+    history_cut(h, h->open_len);
+    if (!dialect->add_assistant(&h->text, raw, n)) {
+        history_forget(h);
+        return false;
+    }
+    h->known_step = step;
+    h->stable_len = h->text.len;
+    return true;
+}

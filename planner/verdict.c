@@ -1,0 +1,153 @@
+#include "planner/verdict.h"
+
+#include "common/buf.h"
+#include "common/json.h"
+#include "common/text.h"
+
+#include <string.h>
+
+enum { ARGUMENTS_DEPTH_MAX = 64, TOOL_NAMES_BYTES = 1000 };
+
+static const struct registry_tool *tool_named(const struct registry_agent *agent, const char *name)
+{
+    for (size_t i = 0; i < agent->def->tool_count; i++)
+        if (strcmp(agent->tools[i].def->name, name) == 0)
+            return &agent->tools[i];
+    return NULL;
+}
+
+static const char *refuse_tool(const struct registry_agent *agent, const char *name,
+                               struct arena *arena)
+{
+    char shown[80];
+    struct buf names;
+    buf_init(&names, TOOL_NAMES_BYTES);
+    for (size_t i = 0; i < agent->def->tool_count; i++)
+        buf_printf(&names, "%s%s", i > 0 ? ", " : "", agent->tools[i].def->name);
+    const char *text =
+        arena_printf(arena, "there is no tool '%s' that you may use; your tools: %s%s",
+                     text_bounded(shown, sizeof shown, name, strlen(name)),
+                     names.len > 0 ? names.data : "none", names.full ? ", ..." : "");
+    buf_release(&names);
+    return text;
+}
+
+static const char *refuse_end(const struct model_reply *reply, struct arena *arena)
+{
+    if (reply->end == REPLY_END_LENGTH)
+        return "your answer was cut at the limit of output tokens before this call was complete; "
+               "ask for it again, with shorter arguments";
+    if (reply->end == REPLY_END_FILTER)
+        return "your answer was cut by the provider's content filter before this call was complete";
+    return arena_printf(arena,
+                        "your answer ended with the reason '%.40s', which does not say that this "
+                        "call is complete; ask for it again",
+                        reply->end_reason);
+}
+
+/* Sets what is stored of the arguments, their digest, or why the call is refused. */
+static bool judge_arguments(const struct reply_item *call, const struct registry_agent *agent,
+                            struct arena *arena, struct store_item *item)
+{
+    size_t n = call->arguments_n, limit = agent->def->limit_arguments_bytes;
+    if (n > limit) {
+        item->arguments = NULL; /* they stand in `raw`, if somebody wants to read them */
+        item->refused =
+            arena_printf(arena, "the arguments have %zu bytes; at most %zu are allowed", n, limit);
+        return item->refused != NULL;
+    }
+    const char *text = call->arguments;
+    if (strspn(text, " \t\r\n") == n) {
+        item->arguments = text = "{}";
+        n = 2;
+    }
+    const struct json_limits limits = { n, ARGUMENTS_DEPTH_MAX };
+    struct error why;
+    json_t *value = NULL;
+    enum outcome read = json_read(text, n, &limits, &value, &why);
+    if (read != OK || call->altered || !json_is_object(value)) {
+        item->refused = arena_printf(arena, "the arguments are not a JSON object: %s",
+                                     read != OK ? why.text : "send an object, as in the schema");
+        json_decref(value);
+        return item->refused != NULL;
+    }
+    struct digest *digest = arena_alloc(arena, sizeof *digest);
+    if (digest)
+        json_digest(value, digest);
+    item->digest = digest;
+    json_decref(value);
+    return digest != NULL;
+}
+
+static bool judge_call(const struct model_reply *reply, const struct reply_item *call, size_t nth,
+                       const struct registry_agent *agent, struct arena *arena,
+                       struct store_item *item)
+{
+    *item = (struct store_item){ .type = STORE_FUNCTION_CALL,
+                                 .call_id = call->call_id,
+                                 .tool = call->tool,
+                                 .arguments = call->arguments };
+    const struct registry_tool *tool = tool_named(agent, call->tool);
+    item->revision = tool ? tool->seq : 0;
+    int limit = agent->def->limit_calls_per_step;
+    if (!judge_arguments(call, agent, arena, item))
+        return false;
+    /* What is said to the model is the first of these that holds. */
+    if (nth >= (size_t)limit) {
+        item->refused = arena_printf(arena,
+                                     "at most %d calls are made in one step, and this was number "
+                                     "%zu; ask for it again in the next step",
+                                     limit, nth + 1);
+        return item->refused != NULL;
+    }
+    if (reply->end != REPLY_END_STOP)
+        item->refused = refuse_end(reply, arena);
+    else if (!tool)
+        item->refused = refuse_tool(agent, call->tool, arena);
+    else
+        return true;
+    return item->refused != NULL;
+}
+
+enum outcome verdict_items(const struct model_reply *reply, const struct registry_agent *agent,
+                           struct arena *arena, struct store_item **items, struct error *err)
+{
+    struct store_item *out = arena_alloc_array(arena, reply->item_count, sizeof *out);
+    bool fits = out != NULL;
+    size_t calls = 0;
+    for (size_t i = 0; fits && i < reply->item_count; i++) {
+        const struct reply_item *item = &reply->items[i];
+        if (item->type == REPLY_CALL)
+            fits = judge_call(reply, item, calls++, agent, arena, &out[i]);
+        else
+            out[i] = (struct store_item){
+                .type = item->type == REPLY_TEXT ? STORE_TEXT : STORE_REASONING,
+                .content = item->content,
+            };
+    }
+    if (!fits)
+        return fail(err, REFUSED, "no room for the plan of a step");
+    out[0].raw = reply->raw;
+    *items = out;
+    return OK;
+}
+
+enum store_plan_outcome verdict_outcome(const struct model_reply *reply, const char **code,
+                                        struct error *why)
+{
+    if (reply->call_count > 0)
+        return STORE_PLAN_CALLS;
+    if (reply->end == REPLY_END_LENGTH) {
+        *code = "answer_cut";
+        (void)fail(why, REFUSED,
+                   "the model's answer was cut at its limit of output tokens; raise the limit in "
+                   "the options of the model, then retry the run");
+        return STORE_PLAN_FAIL;
+    }
+    if (reply->end == REPLY_END_FILTER) {
+        *code = "content_filtered";
+        (void)fail(why, REFUSED, "the provider's content filter cut the model's answer");
+        return STORE_PLAN_FAIL;
+    }
+    return STORE_PLAN_FINAL;
+}
