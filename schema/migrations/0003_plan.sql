@@ -171,6 +171,7 @@ SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS
 #variable_conflict use_column
 DECLARE
     v_item    int[];  -- the accepted ones, as arrays: the next statements read them
+    v_calls   int[];  -- and how many calls of theirs are to be made
     v_grace   bigint;
     v_lo      uuid;
     v_hi      uuid;
@@ -182,22 +183,23 @@ BEGIN
     SELECT x.ring_grace_ms INTO v_grace FROM settings x;
     SELECT l.lo, l.hi INTO v_lo, v_hi FROM lock_runs(p_run) l;
 
-    -- which of them hold their claim
-    SELECT array_agg(u.item) INTO v_item
+    -- which of them hold their claim, and how many calls each has; what no row
+    -- can take is answered `bad` and fails nobody else
+    SELECT array_agg(u.item), array_agg(coalesce(f.calls, 0)) INTO v_item, v_calls
     FROM (SELECT (n - 1)::int AS item, x.* FROM unnest(p_token, p_run, p_step, p_epoch, p_version, p_outcome)
               WITH ORDINALITY AS x (token, run, step, epoch, version, outcome, n)) u
     JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
+    LEFT JOIN (
+        SELECT c.item, count(*) FILTER (WHERE c.type = 'function_call' AND c.refused IS NULL)::int AS calls,
+               bool_or(c.index IS NULL OR c.index < 0 OR coalesce(c.type, '') NOT IN ('text', 'reasoning', 'function_call', 'error')
+                       OR (c.type = 'function_call' AND c.tool IS NULL)) OR count(*) <> count(DISTINCT c.index) AS bad,
+               bool_or(c.index = 0) AS first
+        FROM unnest(c_item, c_index, c_type, c_tool, c_refused) AS c (item, index, type, tool, refused)
+        GROUP BY c.item) f ON f.item = u.item
     WHERE r.claim_by = p_worker AND r.claim_token = u.token AND r.step = u.step AND r.epoch = u.epoch
       AND r.version = u.version AND r.ended_at IS NULL
       AND u.outcome IN ('calls', 'final', 'retry', 'fail', 'handed_back')
-      AND NOT EXISTS ( -- what no row can take is answered `bad` and fails nobody else
-          SELECT FROM unnest(c_item, c_index, c_type, c_tool, c_raw) AS c (item, index, type, tool, raw)
-          WHERE c.item = u.item AND (c.index IS NULL OR c.index < 0
-                OR coalesce(c.type, '') NOT IN ('text', 'reasoning', 'function_call', 'error')
-                OR (c.type = 'function_call' AND c.tool IS NULL)))
-      AND (u.outcome NOT IN ('calls', 'final') OR EXISTS (
-          SELECT FROM unnest(c_item, c_index) AS c (item, index) WHERE c.item = u.item AND c.index = 0))
-      AND (SELECT count(*) = count(DISTINCT c.index) FROM unnest(c_item, c_index) AS c (item, index) WHERE c.item = u.item);
+      AND NOT coalesce(f.bad, false) AND (coalesce(f.first, false) OR u.outcome NOT IN ('calls', 'final'));
     v_item := coalesce(v_item, '{}');
 
     INSERT INTO agent_step_content (run_id, step, index, version, epoch, type, content, raw, call_id, tool, revision, arguments,
@@ -237,12 +239,11 @@ BEGIN
         model_calls = r.model_calls + CASE u.outcome WHEN 'handed_back' THEN 0 ELSE 1 END,
         tokens_in = r.tokens_in + coalesce(u.tokens_in, 0), tokens_out = r.tokens_out + coalesce(u.tokens_out, 0),
         tokens_cached = r.tokens_cached + coalesce(u.tokens_cached, 0), cost_micros = r.cost_micros + coalesce(u.cost, 0)
-    FROM (SELECT i, p_run[i + 1] AS run, p_outcome[i + 1] AS outcome, coalesce(p_retry_ms[i + 1], 0) AS retry_ms,
+    FROM (SELECT i, p_run[i + 1] AS run, p_outcome[i + 1] AS outcome, k AS all_calls, coalesce(p_retry_ms[i + 1], 0) AS retry_ms,
                  p_tokens_in[i + 1] AS tokens_in, p_tokens_out[i + 1] AS tokens_out, p_tokens_cached[i + 1] AS tokens_cached,
                  p_cost_micros[i + 1] AS cost
-          FROM unnest(v_item) i) u,
-         LATERAL (SELECT count(*)::int AS calls FROM unnest(c_item, c_type, c_refused) AS c (item, type, refused)
-                  WHERE c.item = u.i AND c.type = 'function_call' AND c.refused IS NULL AND u.outcome = 'calls') n
+          FROM unnest(v_item, v_calls) AS a (i, k)) u,
+         LATERAL (SELECT CASE u.outcome WHEN 'calls' THEN u.all_calls ELSE 0 END AS calls) n
     WHERE r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi;
 
     -- runs that end
