@@ -1,0 +1,425 @@
+/*
+ * dev_postgres.c -- the private cluster of `pawl dev`.
+ *
+ * Postgres refuses to run as root, so root's cluster belongs to the user
+ * `postgres` (or `nobody`), and lies in /var/tmp when that user cannot reach the
+ * directory.  Durability is as in production: fsync and synchronous_commit on.
+ */
+#include "cli/dev.h"
+#include "cli/migrate.h"
+#include "cli/session.h"
+
+#include "common/clock.h"
+#include "common/digest.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    START_TIMEOUT_MS = 60000,
+    POLL_MS = 50,
+    SOCKET_PATH_MAX = 107, /* sun_path, less its NUL */
+    OLDEST_VERSION = 13,
+};
+
+#define SOCKET_NAME "/.s.PGSQL.65535"
+#define OWNER "pawl" /* superuser of the cluster, and owner of the schema */
+
+/* ---- the programs ------------------------------------------------------------- */
+
+static bool has_programs(const char *dir)
+{
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/initdb", dir);
+    if (access(path, X_OK) != 0)
+        return false;
+    (void)snprintf(path, sizeof path, "%s/postgres", dir);
+    return access(path, X_OK) == 0;
+}
+
+/* The version that the data directory was made by, or 0. */
+static int data_version(const struct dev *d)
+{
+    char path[PATH_MAX + 16];
+    int version = 0;
+    (void)snprintf(path, sizeof path, "%s/PG_VERSION", d->postgres_data);
+    FILE *file = fopen(path, "re");
+    if (file && fscanf(file, "%d", &version) != 1)
+        version = 0;
+    if (file)
+        (void)fclose(file);
+    return version;
+}
+
+/* Debian keeps each major version in /usr/lib/postgresql/N/bin: the newest, or
+ * the one that made the data.                                                  */
+static bool find_versioned(struct dev *d, int wanted)
+{
+    static const char root[] = "/usr/lib/postgresql";
+    int best = 0;
+    DIR *dir = opendir(root);
+    for (struct dirent *e = dir ? readdir(dir) : NULL; e; e = readdir(dir)) {
+        char path[PATH_MAX];
+        int version = atoi(e->d_name);
+        (void)snprintf(path, sizeof path, "%s/%s/bin", root, e->d_name);
+        if (version < OLDEST_VERSION || version <= best || (wanted && version != wanted) ||
+            !has_programs(path))
+            continue;
+        best = version;
+        (void)snprintf(d->postgres_bin, sizeof d->postgres_bin, "%s", path);
+    }
+    if (dir)
+        (void)closedir(dir);
+    return best > 0;
+}
+
+static bool find_on_path(struct dev *d)
+{
+    const char *path = getenv("PATH");
+    while (path && *path) {
+        size_t n = strcspn(path, ":");
+        (void)snprintf(d->postgres_bin, sizeof d->postgres_bin, "%.*s", (int)n, path);
+        if (n && has_programs(d->postgres_bin))
+            return true;
+        path += n + (path[n] == ':');
+    }
+    return false;
+}
+
+static enum outcome find_programs(struct dev *d, struct error *err)
+{
+    const char *asked = getenv("PAWL_POSTGRES_BIN");
+    int wanted = data_version(d);
+    if (asked && *asked) {
+        (void)snprintf(d->postgres_bin, sizeof d->postgres_bin, "%s", asked);
+        return has_programs(asked)
+                   ? OK
+                   : fail(err, REFUSED, "PAWL_POSTGRES_BIN: there is no initdb and postgres in %s",
+                          asked);
+    }
+    if (find_versioned(d, wanted) || find_on_path(d))
+        return OK;
+    if (wanted)
+        return fail(err, REFUSED,
+                    "the cluster in %s was made by PostgreSQL %d, which is not installed: apt "
+                    "install postgresql-%d",
+                    d->postgres_data, wanted, wanted);
+    return fail(err, REFUSED,
+                "PostgreSQL is not installed: apt install postgresql (or set PAWL_POSTGRES_BIN)");
+}
+
+/* ---- whose it is, and where ------------------------------------------------------ */
+
+static enum outcome find_user(struct dev *d, struct error *err)
+{
+    d->postgres_uid = getuid();
+    d->postgres_gid = getgid();
+    if (getuid() != 0)
+        return OK;
+    const struct passwd *pw = getpwnam("postgres");
+    if (!pw)
+        pw = getpwnam("nobody");
+    if (!pw || pw->pw_uid == 0)
+        return fail(err, REFUSED,
+                    "Postgres does not run as root, and there is no user postgres or nobody");
+    d->postgres_uid = pw->pw_uid;
+    d->postgres_gid = pw->pw_gid;
+    return OK;
+}
+
+/* Could the user of Postgres work in the directory? */
+static bool user_reaches(const struct dev *d, const char *directory)
+{
+    if (d->postgres_uid == getuid())
+        return true;
+    pid_t child = fork();
+    if (child == 0) {
+        bool fine = setgroups(0, NULL) == 0 && setgid(d->postgres_gid) == 0 &&
+                    setuid(d->postgres_uid) == 0 && access(directory, X_OK) == 0;
+        _exit(fine ? 0 : 1);
+    }
+    int status = 1;
+    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+/* A directory that belongs to the user of Postgres and to nobody else. */
+static enum outcome own_directory(const struct dev *d, const char *path, struct error *err)
+{
+    struct stat st;
+    if (mkdir(path, 0700) == 0) {
+        if (chown(path, d->postgres_uid, d->postgres_gid) != 0)
+            return fail(err, REFUSED, "%s cannot be given to the user of Postgres: %s", path,
+                        strerror(errno));
+        return OK;
+    }
+    if (errno != EEXIST || lstat(path, &st) != 0)
+        return fail(err, REFUSED, "the directory %s cannot be made: %s", path, strerror(errno));
+    if (!S_ISDIR(st.st_mode) || st.st_uid != d->postgres_uid)
+        return fail(err, REFUSED, "%s belongs to somebody else; remove it, or choose another --dir",
+                    path);
+    return OK;
+}
+
+/* A name in a public directory that is always the same for this stack. */
+static void public_path(const struct dev *d, const char *parent, char *out, size_t out_size)
+{
+    struct digest digest;
+    char hex[DIGEST_TEXT_SIZE];
+    digest_of(d->directory, strlen(d->directory), &digest);
+    digest_hex(&digest, hex);
+    (void)snprintf(out, out_size, "%s/pawl-dev-%.12s", parent, hex);
+}
+
+static enum outcome choose_places(struct dev *d, struct error *err)
+{
+    if (user_reaches(d, d->directory))
+        (void)snprintf(d->postgres_data, sizeof d->postgres_data, "%.4000s/postgres", d->directory);
+    else
+        public_path(d, "/var/tmp", d->postgres_data, sizeof d->postgres_data);
+    enum outcome o = own_directory(d, d->postgres_data, err);
+    if (o != OK)
+        return o;
+    (void)snprintf(d->postgres_socket, sizeof d->postgres_socket, "%s", d->postgres_data);
+    if (strlen(d->postgres_data) + strlen(SOCKET_NAME) <= SOCKET_PATH_MAX)
+        return OK;
+    public_path(d, "/tmp", d->postgres_socket, sizeof d->postgres_socket);
+    return own_directory(d, d->postgres_socket, err);
+}
+
+/* ---- making and starting it -------------------------------------------------------- */
+
+/* A file in the data directory, for the user of Postgres. */
+static enum outcome write_data_file(const struct dev *d, const char *name, const char *text,
+                                    struct error *err)
+{
+    char path[PATH_MAX + 32];
+    (void)snprintf(path, sizeof path, "%s/%s", d->postgres_data, name);
+    enum outcome o = dev_write_file(path, text, 0600, err);
+    if (o == OK && chown(path, d->postgres_uid, d->postgres_gid) != 0)
+        o = fail(err, REFUSED, "%s cannot be given to the user of Postgres: %s", path,
+                 strerror(errno));
+    return o;
+}
+
+/* Who may connect.  Over the socket: the user who started the stack, by the
+ * kernel's word, as any of our roles; over TCP: people, with the password.    */
+static enum outcome write_access(const struct dev *d, struct error *err)
+{
+    static const char *const roles[] = { OWNER, "pawl_planner", "pawl_executor", "pawl_operator" };
+    char ident[2048] = "";
+    size_t n = 0;
+    const struct passwd *pw = getpwuid(getuid());
+    if (!pw)
+        return fail(err, REFUSED, "user %u has no name in /etc/passwd, which Postgres needs",
+                    (unsigned)getuid());
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        n += (size_t)snprintf(ident + n, sizeof ident - n, "dev \"%.200s\" %s\n", pw->pw_name,
+                              roles[i]);
+    enum outcome o = write_data_file(d, "pg_ident.conf", ident, err);
+    if (o != OK)
+        return o;
+    return write_data_file(d, "pg_hba.conf",
+                           "local all all peer map=dev\n"
+                           "host pawl pawl_operator 127.0.0.1/32 scram-sha-256\n",
+                           err);
+}
+
+static enum outcome init_cluster(struct dev *d, struct error *err)
+{
+    char program[PATH_MAX + 16];
+    if (data_version(d))
+        return OK;
+    (void)snprintf(program, sizeof program, "%s/initdb", d->postgres_bin);
+    const char *args[] = { program,
+                           "-D",
+                           d->postgres_data,
+                           "-U",
+                           OWNER,
+                           "-E",
+                           "UTF8",
+                           "--locale=C",
+                           "--auth-local=peer",
+                           "--auth-host=scram-sha-256",
+                           "--data-checksums",
+                           NULL };
+    dev_say(d, "making a private Postgres cluster in %s", d->postgres_data);
+    enum outcome o = dev_run(d, args, "initdb", err);
+    if (o == OK)
+        return OK;
+    char tail[160];
+    dev_log_tail(d, "initdb", tail, sizeof tail);
+    return fail(err, REFUSED, "initdb failed: %s", tail);
+}
+
+void dev_postgres_args(const struct dev *d, const char *args[DEV_ARGS_MAX])
+{
+    static char program[PATH_MAX + 16], port[24], socket[PATH_MAX + 32];
+    const char *const fixed[] = {
+        program,
+        "-D",
+        d->postgres_data,
+        "-c",
+        port,
+        "-c",
+        socket,
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        "unix_socket_permissions=0700",
+        "-c",
+        "fsync=on",
+        "-c",
+        "synchronous_commit=on",
+        "-c",
+        "full_page_writes=on",
+        "-c",
+        "logging_collector=off",
+        "-c",
+        "max_connections=200",
+        "-c",
+        "shared_buffers=64MB",
+        "-c",
+        "log_line_prefix=%m [%p] %u@%d ",
+        NULL,
+    };
+    (void)snprintf(program, sizeof program, "%s/postgres", d->postgres_bin);
+    (void)snprintf(port, sizeof port, "port=%d", d->postgres_port);
+    (void)snprintf(socket, sizeof socket, "unix_socket_directories=%s", d->postgres_socket);
+    memcpy(args, fixed, sizeof fixed);
+}
+
+/* The postmaster's pid by its own file, when that process is alive. */
+pid_t dev_postgres_stale(const struct dev *d)
+{
+    char path[PATH_MAX + 32], exe[64], target[PATH_MAX];
+    long pid = 0;
+    (void)snprintf(path, sizeof path, "%s/postmaster.pid", d->postgres_data);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return 0;
+    if (fscanf(file, "%ld", &pid) != 1)
+        pid = 0;
+    (void)fclose(file);
+    (void)snprintf(exe, sizeof exe, "/proc/%ld/exe", pid);
+    ssize_t n = pid > 0 ? readlink(exe, target, sizeof target - 1) : 0;
+    if (n <= 0)
+        return 0;
+    target[n] = '\0';
+    return strstr(target, "postgres") ? (pid_t)pid : 0;
+}
+
+static enum outcome stop_stale(struct dev *d, struct error *err)
+{
+    pid_t pid = dev_postgres_stale(d);
+    int64_t until = clock_mono_ms() + START_TIMEOUT_MS;
+    if (!pid)
+        return OK;
+    dev_say(d, "stopping the Postgres that an earlier start has left behind (pid %ld)", (long)pid);
+    (void)kill(pid, SIGINT);
+    while (dev_postgres_stale(d) && clock_mono_ms() < until)
+        dev_pause(d, POLL_MS);
+    return dev_postgres_stale(d) ? fail(err, REFUSED, "Postgres (pid %ld) does not stop", (long)pid)
+                                 : OK;
+}
+
+static enum outcome wait_until_ready(struct dev *d, const struct dev_process *p, struct error *err)
+{
+    char dsn[PATH_MAX + 128], tail[160];
+    int64_t until = clock_mono_ms() + START_TIMEOUT_MS;
+    dev_dsn(d, OWNER, "postgres", dsn, sizeof dsn);
+    while (clock_mono_ms() < until && p->pid && !d->stop_asks) {
+        struct session *s;
+        enum outcome o = session_connect(dsn, &s, err);
+        session_close(s);
+        if (o != RETRY)
+            return o;
+        dev_pause(d, POLL_MS);
+    }
+    if (d->stop_asks)
+        return fail(err, REFUSED, "stopped");
+    dev_log_tail(d, "postgres", tail, sizeof tail);
+    return fail(err, REFUSED, "Postgres does not start: %s", tail);
+}
+
+enum outcome dev_postgres_prepare(struct dev *d, struct error *err)
+{
+    enum outcome o = find_user(d, err);
+    if (o == OK)
+        o = choose_places(d, err);
+    if (o == OK)
+        o = find_programs(d, err);
+    if (o == OK)
+        o = stop_stale(d, err);
+    if (o == OK)
+        o = dev_choose_ports(d, err);
+    if (o == OK)
+        o = init_cluster(d, err);
+    if (o == OK)
+        o = write_access(d, err);
+    if (o != OK)
+        return o;
+    struct dev_process *p = dev_process_add(d, DEV_POSTGRES, 0);
+    o = dev_process_start(d, p, err);
+    return o == OK ? wait_until_ready(d, p, err) : o;
+}
+
+/* ---- the schema ------------------------------------------------------------------------ */
+
+static enum outcome make_database(struct dev *d, struct error *err)
+{
+    char dsn[PATH_MAX + 128];
+    struct session *s;
+    json_t *there = NULL;
+    dev_dsn(d, OWNER, "postgres", dsn, sizeof dsn);
+    enum outcome o = session_connect(dsn, &s, err);
+    if (o != OK)
+        return o;
+    o = session_ask(s, "SELECT 'true'::json FROM pg_database WHERE datname = 'pawl'", NULL, 0,
+                    &there, err);
+    if (o == OK && !there)
+        o = session_script(s, "CREATE DATABASE pawl", err);
+    json_decref(there);
+    session_close(s);
+    return o;
+}
+
+static void on_migration(void *self, int number, const char *name)
+{
+    (void)number;
+    (void)name;
+    ++*(int *)self;
+}
+
+enum outcome dev_postgres_schema(struct dev *d, struct error *err)
+{
+    char dsn[PATH_MAX + 128], roles[512];
+    struct session *s;
+    int applied = 0;
+    enum outcome o = make_database(d, err);
+    if (o != OK)
+        return o;
+    dev_dsn(d, OWNER, "pawl", dsn, sizeof dsn);
+    o = session_connect(dsn, &s, err);
+    if (o != OK)
+        return o;
+    (void)snprintf(roles, sizeof roles,
+                   "ALTER ROLE pawl_planner LOGIN; ALTER ROLE pawl_executor LOGIN; "
+                   "ALTER ROLE pawl_operator LOGIN PASSWORD '%s'",
+                   d->password);
+    o = migrate_up(s, on_migration, &applied, NULL, err);
+    if (o == OK)
+        o = session_script(s, roles, err);
+    session_close(s);
+    if (o == OK && applied)
+        dev_say(d, "applied %d migration%s", applied, applied == 1 ? "" : "s");
+    return o;
+}

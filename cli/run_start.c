@@ -1,0 +1,200 @@
+/*
+ * run_start.c -- `pawl run start`: asks for a run at the database itself.
+ *
+ * The request is judged by the same function as one that comes through Kafka
+ * (request_read), so that both are refused for the same reasons and the same
+ * request has the same digest; then pawl.accept() makes it a run that idle
+ * planners see at once.  Kafka need not be there.
+ */
+#include "cli/cli.h"
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "cli/run_watch.h"
+#include "cli/session.h"
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/memory.h"
+#include "common/message.h"
+#include "common/text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SOURCE "pawl-cli"
+
+enum { INPUT_DEPTH_MAX = 64, ARENA_BYTES_PER_INPUT_BYTE = 8, ARENA_BYTES_MIN = 1 << 20 };
+
+static enum outcome read_file(const char *path, size_t limit_bytes, json_t **out, struct error *err)
+{
+    struct buf text;
+    char chunk[65536];
+    FILE *file = strcmp(path, "-") ? fopen(path, "rb") : stdin;
+    if (!file)
+        return fail(err, REFUSED, "the input file %s cannot be opened: %s", path, strerror(errno));
+    buf_init(&text, limit_bytes);
+    size_t n;
+    while ((n = fread(chunk, 1, sizeof chunk, file)) > 0 && !text.full)
+        (void)buf_add(&text, chunk, n);
+    enum outcome o = OK;
+    if (ferror(file))
+        o = fail(err, REFUSED, "the input file %s cannot be read: %s", path, strerror(errno));
+    else if (text.full)
+        o = fail(err, REFUSED, "the input file %s is larger than %zu bytes (limits.request_bytes)",
+                 path, limit_bytes);
+    else if (!text_is_utf8(text.data, text.len))
+        o = fail(err, REFUSED, "the input file %s is not UTF-8", path);
+    else
+        *out = json_stringn(text.data, text.len);
+    if (file != stdin)
+        (void)fclose(file);
+    buf_release(&text);
+    return o;
+}
+
+/* The input from whichever of the three options was given. */
+static enum outcome read_input(const struct cli *cli, json_t **out, struct error *err)
+{
+    const char *text = cli_text(cli, "input"), *path = cli_text(cli, "input-file"),
+               *json = cli_text(cli, "input-json");
+    size_t limit = cli->config.limit_request_bytes;
+    *out = NULL;
+    if (!!text + !!path + !!json != 1)
+        return fail(err, REFUSED,
+                    "give the input once: --input TEXT, --input-file FILE or --input-json JSON");
+    if (path)
+        return read_file(path, limit, out, err);
+    if (json) {
+        const struct json_limits limits = { limit, INPUT_DEPTH_MAX };
+        struct error why;
+        enum outcome o = json_read(json, strlen(json), &limits, out, &why);
+        return o == OK ? OK : fail(err, o, "--input-json: %.200s", why.text);
+    }
+    if (!text_is_utf8(text, strlen(text)))
+        return fail(err, REFUSED, "--input is not UTF-8");
+    *out = json_string(text);
+    return OK;
+}
+
+/* The request as a record of bare JSON. */
+static enum outcome write_request(const struct cli *cli, char **out, struct error *err)
+{
+    char id[UUID_TEXT_SIZE];
+    struct uuid fresh = uuid_v4();
+    const char *deadline = cli_text(cli, "deadline");
+    json_t *input;
+    enum outcome o = read_input(cli, &input, err);
+    if (o != OK)
+        return o;
+    uuid_format(&fresh, id);
+    json_t *request = json_pack("{s:s, s:s, s:s, s:o}", "source", SOURCE, "id",
+                                cli_given(cli, "id") ? cli_text(cli, "id") : id, "agent",
+                                cli_text(cli, "agent"), "input", input);
+    if (!request)
+        return fail(err, REFUSED, "--agent and --id must be UTF-8 text");
+    int64_t ms;
+    if (deadline)
+        (void)json_object_set_new(
+            request, text_parse_duration(deadline, &ms, NULL) == OK ? "timeout" : "deadline",
+            json_string(deadline));
+    *out = json_canonical(request);
+    json_decref(request);
+    return OK;
+}
+
+static const char accept_sql[] =
+    "SELECT row_to_json(a) FROM pawl.accept(NULL, ARRAY[$1], ARRAY[$2], ARRAY[decode($3, 'hex')], "
+    "ARRAY[$4], ARRAY[$5], ARRAY[$6], ARRAY[$7], ARRAY[NULL::text], "
+    "ARRAY[to_timestamp($8::bigint / 1000.0)], ARRAY[now()], $9, 0) a";
+
+static enum outcome ask(struct session *s, const struct cli *cli, const struct run_request *r,
+                        json_t **answer, struct error *err)
+{
+    char digest[DIGEST_TEXT_SIZE], deadline[32];
+    AUTO_FREE char *input = json_dumps(r->input, JSON_ENCODE_ANY | JSON_COMPACT);
+    digest_hex(&r->digest, digest);
+    (void)snprintf(deadline, sizeof deadline, "%lld", (long long)r->deadline_wall_ms);
+    const char *params[] = { r->source,
+                             r->id,
+                             digest,
+                             r->agent,
+                             cli->config.tenant,
+                             cli->config.class,
+                             input,
+                             r->deadline_wall_ms ? deadline : NULL,
+                             cli_who(cli) };
+    *answer = NULL;
+    return session_ask(s, accept_sql, params, sizeof params / sizeof *params, answer, err);
+}
+
+static int report(const struct cli *cli, struct session *s, const json_t *answer)
+{
+    const char *word = json_str_or(answer, "answer", "");
+    const char *run = json_str(answer, "run_id");
+    if (!strcmp(word, "unknown_agent"))
+        return cli_fail(
+            CLI_FAILED,
+            "%s; `pawl agent list` shows the agents, `pawl agent apply FILE` publishes one",
+            json_str_or(answer, "detail", ""));
+    if (!run || !strcmp(word, "conflict"))
+        return cli_fail(CLI_FAILED, "the run was not accepted (%s): %s", word,
+                        json_str_or(answer, "detail", "no reason was given"));
+    bool watch = cli_given(cli, "watch"), wait = cli_given(cli, "wait");
+    if (!strcmp(word, "duplicate"))
+        fprintf(stderr, "pawl: this request was accepted before; it is this run\n");
+    if (cli_given(cli, "json") && !watch && !wait)
+        output_json(answer);
+    else if (!wait && !watch)
+        (void)puts(run);
+    if (!wait && !watch) {
+        if (output_is_terminal())
+            fprintf(stderr, "watch it with: pawl run watch %s\n", run);
+        return CLI_DONE;
+    }
+    return run_watch(s, run,
+                     cli_given(cli, "json") ? WATCH_JSON
+                     : watch                ? WATCH_DRAW
+                                            : WATCH_QUIET);
+}
+
+static int start(struct cli *cli, struct session *s, const char *text, struct arena *arena)
+{
+    const struct record_view record = { .topic = "the command line",
+                                        .timestamp_ms = clock_wall_ms(),
+                                        .value = text,
+                                        .value_n = strlen(text) };
+    const struct request_limits limits = { .bytes = cli->config.limit_request_bytes };
+    struct run_request request;
+    struct error err;
+    json_t *answer = NULL;
+    if (request_read(&record, &limits, arena, &request, &err) != OK)
+        return cli_fail(CLI_FAILED, "the run was not asked for: %s", err.text);
+    enum outcome o = ask(s, cli, &request, &answer, &err);
+    int code = o == OK ? report(cli, s, answer) : cli_answer(o, &err);
+    json_decref(answer);
+    return code;
+}
+
+int run_start_command(struct cli *cli)
+{
+    struct session *s;
+    struct arena arena;
+    struct error err;
+    AUTO_FREE char *text = NULL;
+    int code = cli_configure(cli);
+    if (code != CLI_DONE)
+        return code;
+    if (!cli_text(cli, "agent"))
+        return cli_usage(cli, "--agent is missing");
+    if (write_request(cli, &text, &err) != OK)
+        return cli_usage(cli, "%s", err.text);
+    code = session_open(cli, &s);
+    if (code != CLI_DONE)
+        return code;
+    arena_init(&arena, ARENA_BYTES_MIN + ARENA_BYTES_PER_INPUT_BYTE * strlen(text));
+    code = start(cli, s, text, &arena);
+    arena_free(&arena);
+    session_close(s);
+    return code;
+}
