@@ -11,7 +11,7 @@
 
 const struct yaml_limits yaml_limits_default = { .bytes = 4u << 20, .depth = 64, .nodes = 100000 };
 
-enum { ARENA_BYTES = 64 << 20, FILE_NAME_SHOWN = 80, SHOWN_SIZE = 64 };
+enum { ARENA_BYTES = 64 << 20, ANCHORS_MAX = 1000, FILE_NAME_SHOWN = 80, SHOWN_SIZE = 64 };
 
 /* A collection that has begun and not ended. */
 struct frame {
@@ -194,6 +194,11 @@ static enum outcome add_anchor(struct reader *r, const yaml_char_t *name,
 {
     if (!name)
         return OK;
+    if (r->anchor_count == ANCHORS_MAX)
+        return refuse(r, (size_t)node->line,
+                      "more than %d anchors in one document; write some "
+                      "values out",
+                      ANCHORS_MAX);
     const char *kept = arena_strdup(&r->file->arena, (const char *)name);
     if (!kept)
         return refuse_size(r);
@@ -458,13 +463,15 @@ enum outcome yaml_read_path(struct yaml_file *file, const char *path,
     if (!in)
         return fail(err, REFUSED, "cannot open %s: %s", name_shown(path, shown), strerror(errno));
     size_t room = limits->bytes + 1; /* one more, to see that it is too large */
-    AUTO_FREE char *text = xmalloc(room);
+    char *text = xmalloc(room);
     size_t length = fread(text, 1, room, in);
     int failed = ferror(in) ? errno : 0;
     (void)fclose(in);
-    if (failed)
-        return fail(err, REFUSED, "cannot read %s: %s", name_shown(path, shown), strerror(failed));
-    return yaml_read_text(file, path, text, length, limits, err);
+    enum outcome outcome =
+        failed ? fail(err, REFUSED, "cannot read %s: %s", name_shown(path, shown), strerror(failed))
+               : yaml_read_text(file, path, text, length, limits, err);
+    free(text);
+    return outcome;
 }
 
 void yaml_release(struct yaml_file *file)
