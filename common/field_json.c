@@ -243,7 +243,7 @@ static enum outcome read_scalar(const struct field_table *table, const struct fi
         wrong = json_text_fits(value)
                     ? field_scalar_set(field, json_string_value(value), arena, into, right)
                     : field_scalar_right(field, right);
-    else if (json_is_integer(value))
+    else if (field->type != FIELD_BOOL && json_is_integer(value))
         wrong = field_scalar_set_number(field, json_integer_value(value), into, right);
     else
         wrong = field_scalar_right(field, right);
