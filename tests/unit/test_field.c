@@ -187,77 +187,76 @@ static void all_types_are_read(void **state)
 }
 
 /* A line after "name: a", and the message it earns. */
+static const char *const mistakes[][2] = {
+    { "color: red", "t.yaml:2: 'color' is not a key of a thing; did you mean 'colour'?" },
+    { "ON: true", "t.yaml:2: 'ON' is not a key of a thing; did you mean 'on'?" },
+    { "nonsense: 1", "t.yaml:2: 'nonsense' is not a key of a thing; its keys are name, on, "
+                     "count, wait, grace, room, colour, price, list, key, pairs, options, "
+                     "inner, map, url" },
+    { "\"a\\0b\": 1", "t.yaml:2: 'a\\x00b' is not a key of a thing; its keys are name, on, count, "
+                      "wait, grace, room, colour, price, list, key, pairs, options, inner, "
+                      "map, url" },
+    { "on: yes", "t.yaml:2: 'on' is the text 'yes'; write true or false" },
+    { "on: 'true'", "t.yaml:2: 'on' is the text 'true'; write true or false" },
+    { "count: many", "t.yaml:2: 'count' is the text 'many'; write a whole number from 1 to 10" },
+    { "count: 0", "t.yaml:2: 'count' is the number 0; write a whole number from 1 to 10" },
+    { "count: 11", "t.yaml:2: 'count' is the number 11; write a whole number from 1 to 10" },
+    { "count: 1.5", "t.yaml:2: 'count' is the number 1.5; write a whole number from 1 to 10" },
+    { "count: '5'", "t.yaml:2: 'count' is the text '5'; write a whole number from 1 to 10" },
+    { "count: [5]", "t.yaml:2: 'count' is a list; write a whole number from 1 to 10" },
+    { "count: 99999999999999999999",
+      "t.yaml:2: 'count' is the number 99999999999999999999; write a whole number from 1 to "
+      "10" },
+    { "count:", "t.yaml:2: 'count' has no value; write a whole number from 1 to 10, or leave "
+                "the key out" },
+    { "wait: 30", "t.yaml:2: 'wait' is the number 30; write a duration from 1ms to 1m" },
+    { "wait: 2m", "t.yaml:2: 'wait' is the text '2m'; write a duration from 1ms to 1m" },
+    { "room: 1kb", "t.yaml:2: 'room' is the text '1kb'; write a size from 1KiB to 1MiB" },
+    { "room: 100", "t.yaml:2: 'room' is the number 100; write a size from 1KiB to 1MiB" },
+    { "colour: pink", "t.yaml:2: 'colour' is the text 'pink'; write red, green or blue" },
+    { "price: cheap", "t.yaml:2: 'price' is the text 'cheap'; write a price such as 2.5 (at "
+                      "most 6 decimals)" },
+    { "price: 0.0000001", "t.yaml:2: 'price' is the number 0.0000001; write a price such as "
+                          "2.5 (at most 6 decimals)" },
+    { "price: -1", "t.yaml:2: 'price' is the number -1; write a price such as 2.5 (at most 6 "
+                   "decimals)" },
+    { "list: x", "t.yaml:2: 'list' is the text 'x'; write a list of texts, like [a, b]" },
+    { "list: [a, 2]", "t.yaml:2: 'list' holds the number 2; write text, in quotes if it looks "
+                      "like something else" },
+    { "list: [a, b, a]", "t.yaml:2: 'list' names 'a' twice; remove one" },
+    { "list: [a, b, c, d]", "t.yaml:2: 'list' has 4 items; write at most 3" },
+    { "inner: 4", "t.yaml:2: 'inner' is the number 4; write a mapping, like {depth: ...}" },
+    { "inner: {depth: 10, label: x}",
+      "t.yaml:2: 'depth' is the number 10; write a whole number from -5 to 9" },
+    { "inner:\n  depth: 1", "t.yaml:3: 'label' is missing in 'inner'; add `label: hello`" },
+    { "map: [a]", "t.yaml:2: 'map' is a list; write names, each with a mapping behind it" },
+    { "pairs: {a: }", "t.yaml:2: 'a' has no text; write text or {secret: NAME}" },
+    { "pairs: {a: {text: b}}",
+      "t.yaml:2: 'a' is not {secret: NAME}; write {secret: NAME} or {secret: NAME, prefix: "
+      "TEXT}, and NAME under 'secrets' of the process file" },
+    { "pairs: {a: {secret: b, prefix: 1}}",
+      "t.yaml:2: 'prefix' of 'a' is not text; write text in quotes, like \"Bearer \"" },
+    { "options: {n: 99999999999999999999}",
+      "t.yaml:2: the number 99999999999999999999 does not fit in 64 bits; quote it to keep it "
+      "as text" },
+    { "url: 12", "t.yaml:2: 'url' is the number 12; to make it text, put it in quotes" },
+    { "url: true", "t.yaml:2: 'url' is true; to make it text, put it in quotes" },
+    { "url: \"a\\0b\"",
+      "t.yaml:2: 'url' is the text 'a\\x00b'; to make it text, put it in quotes" },
+};
+
 static void mistakes_are_named_with_what_would_be_right(void **state)
 {
     (void)state;
-    static const char *const cases[][2] = {
-        { "color: red", "t.yaml:2: 'color' is not a key of a thing; did you mean 'colour'?" },
-        { "ON: true", "t.yaml:2: 'ON' is not a key of a thing; did you mean 'on'?" },
-        { "nonsense: 1", "t.yaml:2: 'nonsense' is not a key of a thing; its keys are name, on, "
-                         "count, wait, grace, room, colour, price, list, key, pairs, options, "
-                         "inner, map, url" },
-        { "\"a\\0b\": 1",
-          "t.yaml:2: 'a\\0b' is not a key of a thing; its keys are name, on, count, "
-          "wait, grace, room, colour, price, list, key, pairs, options, inner, "
-          "map, url" },
-        { "on: yes", "t.yaml:2: 'on' is the text 'yes'; write true or false" },
-        { "on: 'true'", "t.yaml:2: 'on' is the text 'true'; write true or false" },
-        { "count: many",
-          "t.yaml:2: 'count' is the text 'many'; write a whole number from 1 to 10" },
-        { "count: 0", "t.yaml:2: 'count' is the number 0; write a whole number from 1 to 10" },
-        { "count: 11", "t.yaml:2: 'count' is the number 11; write a whole number from 1 to 10" },
-        { "count: 1.5", "t.yaml:2: 'count' is the number 1.5; write a whole number from 1 to 10" },
-        { "count: '5'", "t.yaml:2: 'count' is the text '5'; write a whole number from 1 to 10" },
-        { "count: [5]", "t.yaml:2: 'count' is a list; write a whole number from 1 to 10" },
-        { "count: 99999999999999999999",
-          "t.yaml:2: 'count' is the number 99999999999999999999; write a whole number from 1 to "
-          "10" },
-        { "count:", "t.yaml:2: 'count' has no value; write a whole number from 1 to 10, or leave "
-                    "the key out" },
-        { "wait: 30", "t.yaml:2: 'wait' is the number 30; write a duration from 1ms to 1m" },
-        { "wait: 2m", "t.yaml:2: 'wait' is the text '2m'; write a duration from 1ms to 1m" },
-        { "room: 1kb", "t.yaml:2: 'room' is the text '1kb'; write a size from 1KiB to 1MiB" },
-        { "room: 100", "t.yaml:2: 'room' is the number 100; write a size from 1KiB to 1MiB" },
-        { "colour: pink", "t.yaml:2: 'colour' is the text 'pink'; write red, green or blue" },
-        { "price: cheap", "t.yaml:2: 'price' is the text 'cheap'; write a price such as 2.5 (at "
-                          "most 6 decimals)" },
-        { "price: 0.0000001", "t.yaml:2: 'price' is the number 0.0000001; write a price such as "
-                              "2.5 (at most 6 decimals)" },
-        { "price: -1", "t.yaml:2: 'price' is the number -1; write a price such as 2.5 (at most 6 "
-                       "decimals)" },
-        { "list: x", "t.yaml:2: 'list' is the text 'x'; write a list of texts, like [a, b]" },
-        { "list: [a, 2]", "t.yaml:2: 'list' holds the number 2; write text, in quotes if it looks "
-                          "like something else" },
-        { "list: [a, b, a]", "t.yaml:2: 'list' names 'a' twice; remove one" },
-        { "list: [a, b, c, d]", "t.yaml:2: 'list' has 4 items; write at most 3" },
-        { "inner: 4", "t.yaml:2: 'inner' is the number 4; write a mapping, like {depth: ...}" },
-        { "inner: {depth: 10, label: x}",
-          "t.yaml:2: 'depth' is the number 10; write a whole number from -5 to 9" },
-        { "inner:\n  depth: 1", "t.yaml:3: 'label' is missing in 'inner'; add `label: hello`" },
-        { "map: [a]", "t.yaml:2: 'map' is a list; write names, each with a mapping behind it" },
-        { "pairs: {a: }", "t.yaml:2: 'a' has no text; write text or {secret: NAME}" },
-        { "pairs: {a: {text: b}}",
-          "t.yaml:2: 'a' is not {secret: NAME}; write {secret: NAME} or {secret: NAME, prefix: "
-          "TEXT}, and NAME under 'secrets' of the process file" },
-        { "pairs: {a: {secret: b, prefix: 1}}",
-          "t.yaml:2: 'prefix' of 'a' is not text; write text in quotes, like \"Bearer \"" },
-        { "options: {n: 99999999999999999999}",
-          "t.yaml:2: the number 99999999999999999999 does not fit in 64 bits; quote it to keep it "
-          "as text" },
-        { "url: 12", "t.yaml:2: 'url' is the number 12; to make it text, put it in quotes" },
-        { "url: true", "t.yaml:2: 'url' is true; to make it text, put it in quotes" },
-        { "url: \"a\\0b\"",
-          "t.yaml:2: 'url' is the text 'a\\0b'; to make it text, put it in quotes" },
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++) {
         struct thing thing;
         struct error err = { "" };
         char text[256];
-        snprintf(text, sizeof text, "name: a\n%s\n", cases[i][0]);
+        snprintf(text, sizeof text, "name: a\n%s\n", mistakes[i][0]);
         enum outcome outcome = read_thing(&thing, text, &err);
         arena_free(&thing.arena);
-        if (outcome != REFUSED || strcmp(err.text, cases[i][1]) != 0)
-            fail_msg("%s: expected '%s', got '%s'", cases[i][0], cases[i][1], err.text);
+        if (outcome != REFUSED || strcmp(err.text, mistakes[i][1]) != 0)
+            fail_msg("%s: expected '%s', got '%s'", mistakes[i][0], mistakes[i][1], err.text);
     }
 }
 
