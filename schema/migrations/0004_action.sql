@@ -3,7 +3,8 @@
 -- Claims calls of stable plans.
 --
 -- answers: yours  kind `call`: send it before send_by_ms are over (counted
---                 from before this statement was sent), with this key;
+--                 from before this statement was sent), with this key
+--                 (asked again with the same token: what is left of them);
 --                 kind `probe`: ask the tool's read-back URL about this key
 --          busy   another live claim
 --          done   the call has its final result
@@ -51,6 +52,7 @@ BEGIN
         SELECT (u.n - 1)::int AS item, u.token, u.run, u.step, u.index, r.epoch, r.version AS plan_version, r.agent, r.tenant,
                r.deadline, r.step AS now_step, c.tool, c.revision, c.arguments, c.digest, c.call_id, v.effect, v.on_unknown, v.timeout_ms,
                v.attempts, a.version AS last_version, a.status, a.open, a.key, a.cut, a.failures, a.deaths,
+               a.send_by,
                CASE WHEN r.run_id IS NULL THEN 'no'
                     WHEN r.ended_at IS NOT NULL OR r.step > u.step THEN 'done'
                     WHEN r.step < u.step OR r.open_calls = 0 OR c.run_id IS NULL OR c.type <> 'function_call'
@@ -111,7 +113,9 @@ BEGIN
     SELECT j.item, CASE WHEN j.does IN ('call', 'same', 'probe', 'same_probe') THEN 'yours' ELSE j.does END,
            CASE WHEN j.does IN ('call', 'same') THEN 'call' WHEN j.does IN ('probe', 'same_probe') THEN 'probe' END,
            j.epoch, coalesce(k.version, j.last_version), coalesce(k.key, j.key), j.tool, j.revision, j.arguments, j.timeout_ms,
-           v_set.send_by_ms::int, coalesce(k.failures, j.failures) + 1, j.agent, j.tenant,
+           CASE j.does WHEN 'same' THEN greatest(0, extract(epoch FROM j.send_by - clock_timestamp()) * 1000)::int
+                       ELSE v_set.send_by_ms::int END,
+           coalesce(k.failures, j.failures) + 1, j.agent, j.tenant,
            (extract(epoch FROM j.deadline - clock_timestamp()) * 1000)::bigint, i.meta::text, j.call_id,
            CASE WHEN j.does = 'done' AND j.now_step = j.step + 1 THEN j.now_step ELSE 0 END
     FROM judged j
