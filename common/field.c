@@ -70,7 +70,7 @@ static const char *describe(const struct field *field, const struct yaml_node *n
 {
     if (node->kind == YAML_SCALAR && node->length) {
         if (field->secret || field->type == FIELD_SECRET)
-            return "something else";
+            return "unusable";
         const char *scheme = strstr(node->text, "://");
         if (scheme && strchr(scheme, '@'))
             return "a URL with a user name in it";
