@@ -139,9 +139,9 @@ static int unknown_command(const char *noun, const char *word)
 {
     const char *near = nearest_word(noun, word);
     return cli_fail(CLI_USAGE,
-                    "there is no command `pawl %s%s%s`%s%s%s; `pawl %s%s--help` lists them",
-                    noun ? noun : "", noun ? " " : "", word, near ? "; did you mean `" : "",
-                    near ? near : "", near ? "`" : "", noun ? noun : "", noun ? " " : "");
+                    "there is no command `pawl %s%s%s`%s%s%s `pawl %s%s--help` lists them",
+                    noun ? noun : "", noun ? " " : "", word, near ? "; did you mean `" : ";",
+                    near ? near : "", near ? "`?" : "", noun ? noun : "", noun ? " " : "");
 }
 
 /* ---- the words ------------------------------------------------------------- */
@@ -178,8 +178,9 @@ static bool read_option(struct reader *r, const char *word)
     const struct cli_option *option = find_option(cli->command, name, length);
     if (!option) {
         const char *near = nearest_option(cli->command, name);
-        return stop(r, cli_usage(cli, "unknown option %s%s%s", word,
-                                 near ? "; did you mean --" : "", near ? near : ""));
+        return stop(r,
+                    cli_usage(cli, "unknown option %s%s%s%s", word, near ? "; did you mean --" : "",
+                              near ? near : "", near ? "?" : ""));
     }
     const char *value = "";
     if (!option->value && equals)

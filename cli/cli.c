@@ -100,8 +100,9 @@ int cli_configure(struct cli *cli)
 {
     char path[PATH_MAX];
     struct error err;
-    enum outcome o = config_load(&cli->config, dev_config_path(cli, path, sizeof path), cli->flags,
-                                 cli->flag_count, &err);
+    const char *file = dev_config_path(cli, path, sizeof path);
+    cli->config_is_dev = file == path;
+    enum outcome o = config_load(&cli->config, file, cli->flags, cli->flag_count, &err);
     if (o != OK)
         return cli_fail(CLI_CONFIG, "%s", err.text);
     cli->configured = true;

@@ -85,6 +85,7 @@ struct cli {
     size_t flag_count;
     struct config config; /* after cli_configure() */
     bool configured;
+    bool config_is_dev; /* found in the directory of a `pawl dev` stack */
 };
 
 /* The value of an option, or NULL when it was not given ("" for a switch). */

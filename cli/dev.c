@@ -48,32 +48,39 @@ static void block_signals(void)
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
+static void print_next(const struct dev *d)
+{
+    static const char first[] = "examples/first-agent/agent.yaml";
+    const char *pawl = strchr(d->cli->program, '/') ? d->cli->program : "pawl";
+    bool here = access(first, R_OK) == 0;
+    printf("\nIn another terminal, in this directory:\n\n");
+    if (cli_given(d->cli, "dir"))
+        printf("    export PAWL_DEV_DIR=%s\n", d->directory);
+    printf("    %s agent apply %s\n", pawl, here ? first : "FILE");
+    printf("    %s run start --agent %s --input \"%s\" --watch\n", pawl, here ? "weather" : "NAME",
+           here ? "Shall I take an umbrella in Bergen or in Oslo?" : "...");
+    printf("\nCtrl-C stops everything; so does `%s dev down`.\n\n", pawl);
+}
+
 static void print_ready(const struct dev *d)
 {
-    char safe_dir[128] = "";
     if (d->quiet) {
         json_t *state = json_load_file(dev_path(d, "state.json"), 0, NULL);
         output_json(state);
-        (void)fflush(stdout);
         json_decref(state);
-        return;
+    } else {
+        printf("\n%s\n\n", output_bold("pawl is ready."));
+        printf("  Postgres    psql 'postgres://pawl_operator@127.0.0.1:%d/pawl?passfile=%s'\n",
+               d->postgres_port, dev_path(d, "operator.pgpass"));
+        printf("  Kafka       %s%s\n", d->bootstrap,
+               d->kafka ? "" : "   (embedded: in memory, this machine only)");
+        for (int i = 0; i < d->process_count; i++)
+            if (d->processes[i].role >= DEV_PLANNER)
+                printf("  %-10s  http://%s/metrics\n", d->processes[i].name,
+                       d->processes[i].address);
+        printf("  logs        %s\n", dev_path(d, "log"));
+        print_next(d);
     }
-    if (cli_given(d->cli, "dir") && !getenv("PAWL_DEV_DIR"))
-        (void)snprintf(safe_dir, sizeof safe_dir, "    export PAWL_DEV_DIR=%.90s\n", d->directory);
-    printf("\n%s\n\n", output_bold("pawl is ready."));
-    printf("  Postgres   psql 'postgres://pawl_operator@127.0.0.1:%d/pawl?passfile=%s'\n",
-           d->postgres_port, dev_path(d, "operator.pgpass"));
-    printf("  Kafka      %s%s\n", d->bootstrap,
-           d->kafka ? "" : "   (embedded: in memory, on this machine only)");
-    for (int i = 0; i < d->process_count; i++)
-        if (d->processes[i].role >= DEV_PLANNER)
-            printf("  %-10s http://%s/metrics\n", d->processes[i].name, d->processes[i].address);
-    printf("  logs       %s\n", dev_path(d, "log"));
-    printf("\nIn another terminal, in this directory:\n\n%s"
-           "    pawl agent apply examples/first-agent/agent.yaml\n"
-           "    pawl run start --agent weather --input \"What is the weather in Paris?\" --watch\n"
-           "\nCtrl-C stops everything; so does `pawl dev down`.\n\n",
-           safe_dir);
     (void)fflush(stdout);
 }
 

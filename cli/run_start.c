@@ -88,9 +88,9 @@ static enum outcome write_request(const struct cli *cli, char **out, struct erro
     if (o != OK)
         return o;
     uuid_format(&fresh, id);
-    json_t *request = json_pack("{s:s, s:s, s:s, s:o}", "source", SOURCE, "id",
-                                cli_given(cli, "id") ? cli_text(cli, "id") : id, "agent",
-                                cli_text(cli, "agent"), "input", input);
+    json_t *request =
+        json_pack("{s:s, s:s, s:o}", "id", cli_given(cli, "id") ? cli_text(cli, "id") : id, "agent",
+                  cli_text(cli, "agent"), "input", input);
     if (!request)
         return fail(err, REFUSED, "--agent and --id must be UTF-8 text");
     int64_t ms;
@@ -170,6 +170,7 @@ static int start(struct cli *cli, struct session *s, const char *text, struct ar
     json_t *answer = NULL;
     if (request_read(&record, &limits, arena, &request, &err) != OK)
         return cli_fail(CLI_FAILED, "the run was not asked for: %s", err.text);
+    request.source = SOURCE;
     enum outcome o = ask(s, cli, &request, &answer, &err);
     int code = o == OK ? report(cli, s, answer) : cli_answer(o, &err);
     json_decref(answer);

@@ -58,6 +58,9 @@ int session_open(struct cli *cli, struct session **out)
                         "no Postgres is configured: run `pawl dev` in this directory, or set "
                         "PAWL_POSTGRES_DSN or --config FILE");
     enum outcome o = session_connect(cli->config.postgres_dsn, out, &err);
+    if (o == RETRY && cli->config_is_dev)
+        return cli_fail(CLI_UNAVAILABLE, "the stack in %s does not answer; start it with: pawl dev",
+                        cli_dev_directory(cli));
     if (o != OK)
         return cli_fail(o == RETRY ? CLI_UNAVAILABLE : CLI_CONFIG, "%s", err.text);
     o = pg_check_schema((*out)->pg, "pawl", &err);

@@ -455,7 +455,8 @@ void timeline_print(const json_t *document, FILE *out)
     (void)fputc('\n', out);
     table_init(&p.table, heads, sizeof heads / sizeof *heads);
     draw_steps(&p, json_arr(document, "steps"));
-    table_print(&p.table, out);
+    if (p.table.count)
+        table_print(&p.table, out);
     table_release(&p.table);
     print_people(json_arr(document, "people"), out);
     timeline_print_end(document, out);

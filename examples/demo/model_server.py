@@ -168,8 +168,8 @@ def scripted(options, request):
     results = [text_of(m) for m in messages if m.get("role") == "tool"]
     step = len(results) // per_step + 1 if per_step else steps
     if step >= steps:
-        last = f" The last tool said: {results[-1][:500]}" if results else ""
-        return filler(f"That took {steps} steps.{last}", size), []
+        told = "".join(f"\n- {r[:300]}" for r in results[-8:])
+        return filler("The tools said:" + told if told else "There was nothing to do.", size), []
     tools = [t["function"] for t in request.get("tools") or []] or [{"name": "lookup"}]
     calls = []
     for index in range(per_step):
