@@ -22,8 +22,9 @@
 
 #include <string.h>
 
-PRINTF(3, 4)
-static inline void fail_at(const char *file, int line, const char *format, ...)
+/* Does not return: cmocka jumps out of the test, which analysers cannot know. */
+__attribute__((noreturn))
+PRINTF(3, 4) static inline void fail_at(const char *file, int line, const char *format, ...)
 {
     char text[1024];
     va_list args;
@@ -32,6 +33,7 @@ static inline void fail_at(const char *file, int line, const char *format, ...)
     va_end(args);
     print_error("%s\n", text);
     _fail(file, line);
+    __builtin_unreachable();
 }
 #define fail_msg(...) fail_at(__FILE__, __LINE__, __VA_ARGS__)
 

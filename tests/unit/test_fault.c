@@ -115,6 +115,9 @@ static void other_actions(void **state)
     assert_true(took_ms < 10000); /* once, not at every hit; generous for a busy machine */
 }
 
+#define FOUR_POINTS \
+    "executor_after_call,executor_after_call,executor_after_call,executor_after_call,"
+
 static void wrong_specs_are_refused_and_arm_nothing(void **state)
 {
     (void)state;
@@ -133,9 +136,8 @@ static void wrong_specs_are_refused_and_arm_nothing(void **state)
         "planner_after_accept:1:sleep:5:6",
         "planner_after_accept,",
         "planner_after_accept,nowhere",
-        "executor_after_call,executor_after_call,executor_after_call,executor_after_call,"
-        "executor_after_call,executor_after_call,executor_after_call,executor_after_call,"
-        "planner_after_accept",
+        /* one more than fit */
+        FOUR_POINTS FOUR_POINTS "planner_after_accept",
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct error err = { "" };

@@ -204,6 +204,7 @@ static void foreign_text_is_made_visible(void **state)
         { "\xc2\x9b"
           "31m",
           "\\u{009b}31m" }, /* C1: one-byte CSI  */
+        /* NOLINTNEXTLINE(misc-misleading-bidirectional): that is the point */
         { "a\xe2\x80\xae"
           "b",
           "a\\u{202e}b" }, /* right to left     */
