@@ -197,7 +197,8 @@ $$;
 -- The broker has them.
 CREATE FUNCTION pawl.announce(p_id bigint[]) RETURNS int
 LANGUAGE sql SECURITY DEFINER SET search_path = pawl, pg_temp AS $$
-    WITH gone AS (DELETE FROM announcements n USING unnest(p_id) u WHERE n.id = u RETURNING 1)
+    WITH mine AS MATERIALIZED (SELECT a.id FROM announcements a WHERE a.id = ANY (p_id) ORDER BY a.id FOR UPDATE), -- one order in all sessions
+    gone AS (DELETE FROM announcements n USING mine m WHERE n.id = m.id RETURNING 1)
     SELECT count(*)::int FROM gone
 $$;
 
