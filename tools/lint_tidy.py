@@ -3,7 +3,7 @@
 
     lint_tidy.py --build DIR --stamps DIR --jobs N
 
-A file is read again when its preprocessed text, the flags or .clang-tidy differ from the last clean
+A file is read again when its preprocessed text, the flags or a .clang-tidy differ from the last clean
 pass: the stamp of a pass is the hash of all of these.
 """
 
@@ -72,7 +72,7 @@ def main():
     options = parser.parse_args()
     options.stamps.mkdir(parents=True, exist_ok=True)
     build = options.build.resolve()
-    config = (ROOT / ".clang-tidy").read_bytes()
+    config = b"".join((ROOT / name).read_bytes() for name in (".clang-tidy", "tests/.clang-tidy"))
 
     jobs = {str(path): (path, where, args, build, options.stamps, config) for path, where, args in sources(build)}
     bad = 0

@@ -115,9 +115,6 @@ static void other_actions(void **state)
     assert_true(took_ms < 10000); /* once, not at every hit; generous for a busy machine */
 }
 
-#define FOUR_POINTS \
-    "executor_after_call,executor_after_call,executor_after_call,executor_after_call,"
-
 static void wrong_specs_are_refused_and_arm_nothing(void **state)
 {
     (void)state;
@@ -136,8 +133,6 @@ static void wrong_specs_are_refused_and_arm_nothing(void **state)
         "planner_after_accept:1:sleep:5:6",
         "planner_after_accept,",
         "planner_after_accept,nowhere",
-        /* one more than fit */
-        FOUR_POINTS FOUR_POINTS "planner_after_accept",
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct error err = { "" };
@@ -147,6 +142,31 @@ static void wrong_specs_are_refused_and_arm_nothing(void **state)
         FAULT_POINT(PLANNER_AFTER_ACCEPT); /* would kill this test */
     }
     assert_int_equal(WEXITSTATUS(run_child("nowhere", 1)), 99);
+}
+
+static void as_many_as_fit_can_be_armed_and_no_more(void **state)
+{
+    (void)state;
+    char spec[512] = "planner_after_accept";
+    for (int armed = 1; armed <= FAULT_ARMED_MAX + 1; armed++) {
+        struct error err;
+        enum outcome outcome = fault_arm(spec, &err);
+        if (armed <= FAULT_ARMED_MAX) {
+            assert_ok(outcome, &err);
+        } else {
+            assert_int_equal(outcome, REFUSED);
+            assert_contains(err.text, "more than 8");
+        }
+        size_t length = strlen(spec);
+        (void)snprintf(spec + length, sizeof spec - length, ",executor_after_call");
+    }
+    char too_long[1024];
+    memset(too_long, 'x', sizeof too_long);
+    too_long[sizeof too_long - 1] = '\0';
+    struct error err;
+    assert_int_equal(fault_arm(too_long, &err), REFUSED);
+    assert_contains(err.text, "longer than");
+    assert_ok(fault_arm(NULL, &err), &err);
 }
 #else
 static void arming_is_refused(void **state)
@@ -168,6 +188,7 @@ int main(void)
         cmocka_unit_test(kills_at_the_nth_hit),
         cmocka_unit_test(other_actions),
         cmocka_unit_test(wrong_specs_are_refused_and_arm_nothing),
+        cmocka_unit_test(as_many_as_fit_can_be_armed_and_no_more),
 #else
         cmocka_unit_test(arming_is_refused),
 #endif
