@@ -31,6 +31,7 @@ const char *tool_method_name(enum tool_method method)
     case TOOL_PUT: return "PUT";
     case TOOL_PATCH: return "PATCH";
     case TOOL_DELETE: return "DELETE";
+    case TOOL_GET: return "GET";
     }
     return "?";
 }

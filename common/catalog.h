@@ -120,6 +120,7 @@ enum tool_method {
     TOOL_PUT,
     TOOL_PATCH,
     TOOL_DELETE,
+    TOOL_GET, /* the arguments become query parameters */
 };
 
 enum tool_on_unknown {

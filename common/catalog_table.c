@@ -241,8 +241,8 @@ const struct field_table catalog_model_table = FIELD_TABLE_OF("a model", model_r
 
 #define TOOL(member) .offset = offsetof(struct tool_def, member)
 
-static const char *const method_words[] = { "POST", "PUT", "PATCH", "DELETE", NULL };
-_Static_assert(TOOL_POST == 0 && TOOL_DELETE == 3, "method_words are in the order of the enum");
+static const char *const method_words[] = { "POST", "PUT", "PATCH", "DELETE", "GET", NULL };
+_Static_assert(TOOL_POST == 0 && TOOL_GET == 4, "method_words are in the order of the enum");
 static const char *const on_unknown_words[] = { "tell_model", "probe", "ask", NULL };
 _Static_assert(TOOL_TELL_MODEL == 0 && TOOL_ASK == 2, "on_unknown_words likewise");
 static const char *const key_mode_words[] = { "quoted", "bare", "none", NULL };
@@ -254,7 +254,7 @@ static const struct field http_rows[] = {
       TOOL(method),
       .otherwise = "POST",
       .words = method_words,
-      .help = "The arguments are the body of the request, so it has to be a method with a body." },
+      .help = "The arguments are the body of the request; with GET they become query parameters." },
     { .name = "url",
       .type = FIELD_STRING,
       TOOL(url),

@@ -201,7 +201,7 @@ static void set_call(struct builder *b)
     const struct tool_def *def = b->call->def;
     struct http_request *http = &b->out->http;
     bool once = !tool_is_repeatable(def);
-    bool get = strcmp(tool_method_name(def->method), "GET") == 0;
+    bool get = def->method == TOOL_GET;
     http->method = tool_method_name(def->method);
     http->url = get ? url_with_arguments(b) : def->url;
     http->body = get ? NULL : b->call->arguments;
