@@ -1,8 +1,8 @@
 #include "common/consumer.h"
 
+#include "common/consumer_lanes.h"
 #include "common/log.h"
 #include "common/memory.h"
-#include "common/offsets.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -25,23 +25,6 @@ enum {
     VERSION_SAFE_DESTROY = 0x02030000,
 };
 
-/* One partition.  librdkafka would throw the records of all partitions into one
- * queue; each lane keeps a queue of its own, so that pausing is merely not
- * reading, rebalances never wait behind records, and no partition starves
- * another.                                                                    */
-struct lane {
-    size_t topic; /* index in consumer.topics */
-    int32_t partition;
-    uint32_t generation;     /* raised whenever its slots become void */
-    rd_kafka_queue_t *queue; /* NULL: not ours now */
-    struct offsets offsets;
-};
-
-struct topic {
-    char *name;
-    bool paused;
-};
-
 enum consumer_state { CONSUMER_OPEN, CONSUMER_CLOSING, CONSUMER_CLOSED };
 
 struct consumer {
@@ -57,10 +40,7 @@ struct consumer {
     rd_kafka_queue_t *control; /* rebalances, errors, answers to commits */
     struct consumer_options options;
     struct consumer_calls calls;
-    struct topic *topics;
-    struct lane *lanes; /* never removed, so that slots can name them by index */
-    size_t n_lanes;
-    size_t next_lane;              /* whose turn it is */
+    struct lanes lanes;
     struct record_header *headers; /* of the record being handed out */
     size_t headers_cap;
     struct consumer_stats stats;
@@ -76,70 +56,6 @@ static const uint64_t one = 1;
 
 static void wake(struct consumer *c);
 
-/* ---- lanes ------------------------------------------------------------------- */
-
-static size_t topic_index(const struct consumer *c, const char *name)
-{
-    size_t i = 0;
-    while (i < c->options.n_topics && strcmp(c->topics[i].name, name) != 0)
-        i++;
-    return i;
-}
-
-static struct lane *find_lane(struct consumer *c, const char *topic, int32_t partition)
-{
-    for (size_t i = 0; i < c->n_lanes; i++)
-        if (c->lanes[i].partition == partition &&
-            strcmp(c->topics[c->lanes[i].topic].name, topic) == 0)
-            return &c->lanes[i];
-    return NULL;
-}
-
-static struct lane *add_lane(struct consumer *c, const char *topic, int32_t partition)
-{
-    size_t index = topic_index(c, topic);
-    assert(index < c->options.n_topics);
-    c->lanes = xreallocarray(c->lanes, c->n_lanes + 1, sizeof *c->lanes);
-    struct lane *lane = &c->lanes[c->n_lanes++];
-    *lane = (struct lane){ .topic = index, .partition = partition };
-    offsets_init(&lane->offsets);
-    return lane;
-}
-
-/* Makes all slots of the lane void. */
-static void forget_slots(struct consumer *c, struct lane *lane)
-{
-    c->stats.out -= lane->offsets.unfinished;
-    lane->generation++;
-    offsets_reset(&lane->offsets);
-}
-
-static void open_lane(struct consumer *c, const char *topic, int32_t partition)
-{
-    struct lane *lane = find_lane(c, topic, partition);
-    if (!lane)
-        lane = add_lane(c, topic, partition);
-    if (lane->queue)
-        return;
-    forget_slots(c, lane);
-    lane->queue = rd_kafka_queue_get_partition(c->client, topic, partition);
-    assert(lane->queue);
-    rd_kafka_queue_forward(lane->queue, NULL); /* out of the common queue */
-    rd_kafka_queue_io_event_enable(lane->queue, c->event_fd, &one, sizeof one);
-    c->stats.partitions++;
-}
-
-static void close_lane(struct consumer *c, struct lane *lane)
-{
-    if (!lane || !lane->queue)
-        return;
-    rd_kafka_queue_io_event_enable(lane->queue, -1, NULL, 0);
-    rd_kafka_queue_destroy(lane->queue);
-    lane->queue = NULL;
-    forget_slots(c, lane);
-    c->stats.partitions--;
-}
-
 /* ---- commits ------------------------------------------------------------------ */
 
 /* Sends the finished prefix of all lanes that are ours.  The answer comes to
@@ -147,14 +63,7 @@ static void close_lane(struct consumer *c, struct lane *lane)
  * before the request that gives it back, so nothing has to wait here.         */
 static void commit(struct consumer *c)
 {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
-    for (size_t i = 0; i < c->n_lanes; i++) {
-        struct lane *lane = &c->lanes[i];
-        int64_t next = lane->queue ? offsets_take(&lane->offsets) : OFFSETS_NONE;
-        if (next != OFFSETS_NONE)
-            rd_kafka_topic_partition_list_add(list, c->topics[lane->topic].name, lane->partition)
-                ->offset = next;
-    }
+    rd_kafka_topic_partition_list_t *list = lanes_take(&c->lanes);
     if (list->cnt > 0) {
         rd_kafka_resp_err_t e = rd_kafka_commit(c->client, list, 1 /* async */);
         if (e == RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -193,7 +102,7 @@ static void on_commit(rd_kafka_t *client, rd_kafka_resp_err_t e,
     bool failed = e != RD_KAFKA_RESP_ERR_NO_ERROR;
     for (int i = 0; list && i < list->cnt; i++) {
         const rd_kafka_topic_partition_t *part = &list->elems[i];
-        struct lane *lane = find_lane(c, part->topic, part->partition);
+        struct lane *lane = lanes_find(&c->lanes, part->topic, part->partition);
         if (e == RD_KAFKA_RESP_ERR_NO_ERROR && part->err == RD_KAFKA_RESP_ERR_NO_ERROR)
             continue;
         failed = true;
@@ -216,9 +125,9 @@ static void report_assignment(struct consumer *c)
 {
     c->stats.rebalances++;
     log_event(LOG_INFO, "partitions assigned", LOG_STR("group", c->options.group),
-              LOG_BOOL("joined", c->joined), LOG_INT("partitions", c->stats.partitions), LOG_END);
+              LOG_BOOL("joined", c->joined), LOG_INT("partitions", c->lanes.open), LOG_END);
     if (c->calls.on_assignment)
-        c->calls.on_assignment(c->calls.arg, c->joined, c->stats.partitions);
+        c->calls.on_assignment(c->calls.arg, c->joined, c->lanes.open);
 }
 
 static void check(struct consumer *c, const char *what, rd_kafka_error_t *error)
@@ -231,6 +140,13 @@ static void check(struct consumer *c, const char *what, rd_kafka_error_t *error)
     rd_kafka_error_destroy(error);
 }
 
+static void close_lane(struct consumer *c, const rd_kafka_topic_partition_t *part)
+{
+    struct lane *lane = lanes_find(&c->lanes, part->topic, part->partition);
+    if (lane)
+        lane_close(&c->lanes, lane);
+}
+
 static void on_rebalance(rd_kafka_t *client, rd_kafka_resp_err_t e,
                          rd_kafka_topic_partition_list_t *list, void *opaque)
 {
@@ -238,7 +154,8 @@ static void on_rebalance(rd_kafka_t *client, rd_kafka_resp_err_t e,
     bool cooperative = strcmp(rd_kafka_rebalance_protocol(client), "COOPERATIVE") == 0;
     if (e == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
         for (int i = 0; i < list->cnt; i++)
-            open_lane(c, list->elems[i].topic, list->elems[i].partition);
+            lanes_open(&c->lanes, client, c->event_fd, list->elems[i].topic,
+                       list->elems[i].partition);
         if (cooperative)
             check(c, "assign", rd_kafka_incremental_assign(client, list));
         else
@@ -249,7 +166,7 @@ static void on_rebalance(rd_kafka_t *client, rd_kafka_resp_err_t e,
         if (!lost)
             commit(c);
         for (int i = 0; i < list->cnt; i++)
-            close_lane(c, find_lane(c, list->elems[i].topic, list->elems[i].partition));
+            close_lane(c, &list->elems[i]);
         if (cooperative)
             check(c, "revoke", rd_kafka_incremental_unassign(client, list));
         else
@@ -307,16 +224,9 @@ static size_t read_headers(struct consumer *c, const rd_kafka_message_t *message
 static void hand_out(struct consumer *c, struct lane *lane, const rd_kafka_message_t *message)
 {
     rd_kafka_timestamp_type_t kind;
-    if (!offsets_begin(&lane->offsets, message->offset)) {
-        log_event(LOG_WARN, "partition begins anew", LOG_STR("topic", c->topics[lane->topic].name),
-                  LOG_INT("partition", lane->partition), LOG_INT("offset", message->offset),
-                  LOG_INT("last_offset", lane->offsets.last), LOG_END);
-        forget_slots(c, lane);
-        bool begun = offsets_begin(&lane->offsets, message->offset);
-        assert(begun);
-    }
+    struct consumer_slot slot = lane_begin(&c->lanes, lane, message->offset);
     struct record_view rec = {
-        .topic = c->topics[lane->topic].name,
+        .topic = lane_topic_name(&c->lanes, lane),
         .partition = lane->partition,
         .offset = message->offset,
         .timestamp_ms = rd_kafka_message_timestamp(message, &kind),
@@ -328,28 +238,40 @@ static void hand_out(struct consumer *c, struct lane *lane, const rd_kafka_messa
     };
     rec.headers = c->headers;
     c->stats.records++;
-    if (++c->stats.out >= c->options.records_out)
-        c->full = true;
-    c->calls.on_record(
-        c->calls.arg, &rec,
-        (struct consumer_slot){ (uint32_t)(lane - c->lanes), lane->generation, message->offset });
+    c->calls.on_record(c->calls.arg, &rec, slot);
 }
 
 /* A record outside of its lane's queue: librdkafka made the partition anew in
  * its memory.  Dropping it would be losing it.                                */
 static void hand_out_stray(struct consumer *c, const rd_kafka_message_t *message)
 {
-    struct lane *lane = find_lane(c, rd_kafka_topic_name(message->rkt), message->partition);
+    struct lane *lane =
+        lanes_find(&c->lanes, rd_kafka_topic_name(message->rkt), message->partition);
     if (lane && lane->queue && c->state == CONSUMER_OPEN)
         hand_out(c, lane, message);
+}
+
+/* Beyond records_out nothing is read until half of it is done. */
+static bool is_full(struct consumer *c)
+{
+    if (c->lanes.out >= c->options.records_out)
+        c->full = true;
+    else if (c->lanes.out <= c->options.records_out / 2)
+        c->full = false;
+    return c->full;
+}
+
+static bool may_read(struct consumer *c, const struct lane *lane)
+{
+    return c->state == CONSUMER_OPEN && lane->queue && !c->lanes.topics[lane->topic].paused &&
+           !is_full(c);
 }
 
 /* Hands out up to `most` records of a lane; answers how many. */
 static size_t serve_lane(struct consumer *c, struct lane *lane, size_t most)
 {
     size_t n = 0;
-    while (n < most && lane->queue && !c->topics[lane->topic].paused && !c->full &&
-           c->state == CONSUMER_OPEN) {
+    while (n < most && may_read(c, lane)) {
         rd_kafka_message_t *message = rd_kafka_consume_queue(lane->queue, 0);
         if (!message)
             break;
@@ -369,9 +291,9 @@ static bool serve_lanes(struct consumer *c)
 {
     size_t left = c->options.records_per_turn;
     size_t idle = 0; /* lanes in a row that had nothing */
-    while (left > 0 && idle < c->n_lanes) {
-        c->next_lane = (c->next_lane + 1) % c->n_lanes;
-        size_t n = serve_lane(c, &c->lanes[c->next_lane], left < LANE_SHARE ? left : LANE_SHARE);
+    while (left > 0 && idle < c->lanes.count) {
+        struct lane *lane = lanes_next(&c->lanes);
+        size_t n = serve_lane(c, lane, left < LANE_SHARE ? left : LANE_SHARE);
         left -= n;
         idle = n > 0 ? 0 : idle + 1;
     }
@@ -461,10 +383,8 @@ static void copy_options(struct consumer *c, const struct consumer_options *opti
     if (c->options.commit_interval_ms == 0)
         c->options.commit_interval_ms = COMMIT_INTERVAL_MS_DEFAULT;
     c->options.group = xstrdup(options->group);
-    c->options.topics = NULL;
-    c->topics = xcalloc(options->n_topics, sizeof *c->topics);
-    for (size_t i = 0; i < options->n_topics; i++)
-        c->topics[i].name = xstrdup(options->topics[i]);
+    c->options.topics = NULL; /* kept in lanes */
+    lanes_init(&c->lanes, options->topics, options->n_topics);
 }
 
 static enum outcome open_client(struct consumer *c, const struct kafka_settings *settings,
@@ -500,7 +420,7 @@ static enum outcome subscribe(struct consumer *c, struct error *err)
     int n = (int)c->options.n_topics;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
     for (int i = 0; i < n; i++)
-        rd_kafka_topic_partition_list_add(list, c->topics[i].name, RD_KAFKA_PARTITION_UA);
+        rd_kafka_topic_partition_list_add(list, c->lanes.topics[i].name, RD_KAFKA_PARTITION_UA);
     rd_kafka_resp_err_t e = rd_kafka_subscribe(c->client, list);
     rd_kafka_topic_partition_list_destroy(list);
     return e == RD_KAFKA_RESP_ERR_NO_ERROR
@@ -546,34 +466,24 @@ enum outcome consumer_init(struct consumer **out, struct loop *loop,
 
 void consumer_done(struct consumer *c, struct consumer_slot slot)
 {
-    assert(slot.lane < c->n_lanes);
-    struct lane *lane = &c->lanes[slot.lane];
-    if (!lane->queue || lane->generation != slot.generation)
+    if (!lanes_done(&c->lanes, slot))
         return; /* the partition was taken away: its next owner gets the record */
-    bool was_out = offsets_done(&lane->offsets, slot.offset);
-    assert(was_out);
-    c->stats.out--;
     commit_after(c, c->options.commit_interval_ms);
-    if (c->full && c->stats.out <= c->options.records_out / 2) {
-        c->full = false;
+    if (c->full && !is_full(c))
         wake(c);
-    }
 }
 
 void consumer_pause(struct consumer *c, const char *topic)
 {
-    size_t i = topic_index(c, topic);
-    assert(i < c->options.n_topics);
-    c->topics[i].paused = true;
+    c->lanes.topics[lanes_topic(&c->lanes, topic)].paused = true;
 }
 
 void consumer_resume(struct consumer *c, const char *topic)
 {
-    size_t i = topic_index(c, topic);
-    assert(i < c->options.n_topics);
-    if (c->topics[i].paused)
+    struct lane_topic *resumed = &c->lanes.topics[lanes_topic(&c->lanes, topic)];
+    if (resumed->paused)
         wake(c);
-    c->topics[i].paused = false;
+    resumed->paused = false;
 }
 
 bool consumer_joined(const struct consumer *c)
@@ -583,7 +493,10 @@ bool consumer_joined(const struct consumer *c)
 
 struct consumer_stats consumer_stats(const struct consumer *c)
 {
-    return c->stats;
+    struct consumer_stats stats = c->stats;
+    stats.out = c->lanes.out;
+    stats.partitions = c->lanes.open;
+    return stats;
 }
 
 /* ---- death ---------------------------------------------------------------------------- */
@@ -618,8 +531,6 @@ static bool may_destroy(const struct consumer *c)
 
 static void free_client(struct consumer *c)
 {
-    for (size_t i = 0; i < c->n_lanes; i++)
-        close_lane(c, &c->lanes[i]);
     if (!c->client)
         return;
     rd_kafka_queue_io_event_enable(c->control, -1, NULL, 0);
@@ -638,15 +549,10 @@ void consumer_free(struct consumer *c)
     loop_timer_close(&c->commit);
     loop_timer_close(&c->close_limit);
     loop_watch_close(&c->watch);
+    lanes_release(&c->lanes); /* before the client that their queues belong to */
     free_client(c);
     if (c->event_fd >= 0)
         (void)close(c->event_fd);
-    for (size_t i = 0; i < c->options.n_topics; i++)
-        free(c->topics[i].name);
-    for (size_t i = 0; i < c->n_lanes; i++)
-        offsets_release(&c->lanes[i].offsets);
-    free(c->topics);
-    free(c->lanes);
     free(c->headers);
     free((char *)c->options.group);
     free(c);

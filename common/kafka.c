@@ -1,5 +1,6 @@
 #include "common/kafka.h"
 
+#include "common/kafka_tsan.h"
 #include "common/log.h"
 
 #include <assert.h>
@@ -176,6 +177,7 @@ enum outcome kafka_conf(const struct kafka_settings *settings, enum kafka_role r
     if (!settings->bootstrap || !*settings->bootstrap)
         return fail(err, REFUSED,
                     "no Kafka brokers are named: set kafka.bootstrap or PAWL_KAFKA_BOOTSTRAP");
+    kafka_tsan_link();
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     enum outcome outcome = fill(conf, settings, role, group, err);
     if (outcome != OK) {

@@ -41,7 +41,7 @@ int fixture_open(void **state)
                                                 .properties = fixture.properties };
     if (outside) {
         (void)snprintf(fixture.bootstrap, sizeof fixture.bootstrap, "%s", outside);
-        add_property("session.timeout.ms", "6000");
+        add_property("topic.metadata.refresh.interval.ms", "500"); /* topics come late */
         return 0;
     }
     start_broker(0);

@@ -77,9 +77,8 @@ static struct member *open_member_with(const char *group, struct consumer_option
     options.group = group;
     options.topics = topics;
     options.n_topics = 2;
-    assert_ok(
-        consumer_init(&m->consumer, &fixture.loop, &fixture.settings, &options, &calls, &err),
-        &err);
+    assert_ok(consumer_init(&m->consumer, &fixture.loop, &fixture.settings, &options, &calls, &err),
+              &err);
     return m;
 }
 
@@ -164,8 +163,8 @@ static void only_the_finished_prefix_is_committed(void **state)
         done(m, i);
     int64_t held_back = 0;
     for (size_t i = 0; i < m->n_seen; i++)
-        held_back += strcmp(m->seen[i].topic, held->topic) == 0 &&
-                     m->seen[i].partition == held->partition;
+        held_back +=
+            strcmp(m->seen[i].topic, held->topic) == 0 && m->seen[i].partition == held->partition;
     assert_true(held_back > 0 && before >= 0);
     turn_until(lag_of("g.prefix", fixture.topic_a) + lag_of("g.prefix", fixture.topic_b) ==
                held_back);

@@ -1,0 +1,10 @@
+/*
+ * kafka_tsan.h -- see kafka_tsan.c: for sanitizer builds only.
+ */
+#ifndef PAWL_COMMON_KAFKA_TSAN_H
+#define PAWL_COMMON_KAFKA_TSAN_H
+
+/* Does nothing, but that whoever calls it has kafka_tsan.c linked in. */
+void kafka_tsan_link(void);
+
+#endif
