@@ -259,11 +259,24 @@ static enum outcome check_parameters(const struct tool_def *def, const struct ya
     return check_json_size(def->parameters, schema, "parameters", PARAMETERS_BYTES_MAX, err);
 }
 
+/* RFC 9110, 9.2: GET is safe, so others may send it again without asking. */
+static enum outcome check_method(const struct tool_def *def, const struct yaml_node *node,
+                                 struct error *err)
+{
+    if (def->method != TOOL_GET || tool_is_repeatable(def))
+        return OK;
+    return yaml_fail(err, at(yaml_get(node, "http"), "method"),
+                     "'method: GET' may be repeated by any proxy on the way; add `read_only: true` "
+                     "to the tool, or write POST");
+}
+
 enum outcome catalog_check_tool(struct tool_def *def, const struct yaml_node *node,
                                 struct error *err)
 {
     const struct yaml_node *headers = yaml_get(yaml_get(node, "http"), "headers");
     enum outcome outcome = check_repeatable(def, node, err);
+    if (outcome == OK)
+        outcome = check_method(def, node, err);
     if (outcome == OK)
         outcome = check_key(def, node, err);
     if (outcome == OK)
