@@ -118,7 +118,7 @@ enum outcome catalog_repin(struct catalog *catalog, const json_t *agent_body, bo
     const char *name = json_str(agent_body, "name");
     *added = false;
     if (!name || strcmp(json_str_or(agent_body, "kind", ""), "agent") != 0)
-        return fail(err, REFUSED, "the published body is not one of an agent");
+        return fail(err, REFUSED, "the published body is not that of an agent");
     if (catalog_find(catalog, CATALOG_AGENT, name))
         return OK; /* the files say what it is now */
     json_t *body = json_deep_copy(agent_body);
@@ -145,10 +145,11 @@ static enum outcome parse_head(enum catalog_kind kind, const json_t *body, const
     const char *noun = catalog_kind_name(kind);
     const char *text = json_str(body, "name");
     if (!text || strcmp(json_str_or(body, "kind", ""), noun) != 0)
-        return fail(err, REFUSED, "the published body is not one of a %s", noun);
+        return fail(err, REFUSED, "the published body is not that of %s %s",
+                    kind == CATALOG_AGENT ? "an" : "a", noun);
     if (catalog_check_name(kind, text))
-        return fail(err, REFUSED, "the published body of a %s has the name '%.64s', which is none",
-                    noun, text);
+        return fail(err, REFUSED, "the published body of %s %s has the name '%.64s', which is none",
+                    kind == CATALOG_AGENT ? "an" : "a", noun, text);
     *name = arena_strdup(arena, text);
     if (!*name)
         return fail(err, REFUSED, "%s '%.64s' does not fit in memory", noun, text);
