@@ -1,6 +1,7 @@
 #include "planner/delta.h"
 
 #include "common/memory.h"
+#include "planner/json_text.h"
 
 #include <assert.h>
 #include <stdint.h>
@@ -298,8 +299,8 @@ static bool write_array(const struct delta_node *node, struct buf *out)
 
 static bool write_other(const json_t *value, struct buf *out)
 {
-    AUTO_FREE char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    return text && buf_puts(out, text);
+    AUTO_FREE char *text = json_text(value);
+    return buf_puts(out, text);
 }
 
 static bool write_node(const struct delta_node *node, const char *key, struct buf *out)

@@ -5,6 +5,7 @@
 #include "common/sse.h"
 #include "common/text.h"
 #include "planner/delta.h"
+#include "planner/json_text.h"
 #include "planner/model_openai_message.h"
 
 #include <stdlib.h>
@@ -29,9 +30,8 @@ static size_t chat_headers(const char *secret, struct arena *arena,
 
 static bool add_json(struct buf *body, const json_t *value)
 {
-    AUTO_FREE char *text =
-        json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
-    return text && buf_puts(body, text);
+    AUTO_FREE char *text = json_text(value);
+    return buf_puts(body, text);
 }
 
 static bool add_member(struct buf *body, const char *key, const json_t *value)

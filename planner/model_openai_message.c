@@ -3,6 +3,7 @@
 #include "common/buf.h"
 #include "common/json.h"
 #include "common/memory.h"
+#include "planner/json_text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -145,7 +146,7 @@ static bool add_call(struct model_reply *reply, const json_t *call)
     struct arena *arena = &reply->arena;
     const json_t *function = json_obj(call, "function");
     const json_t *given = json_object_get(function, "arguments");
-    AUTO_FREE char *dumped = json_is_object(given) ? json_dumps(given, JSON_COMPACT) : NULL;
+    AUTO_FREE char *dumped = json_is_object(given) ? json_text(given) : NULL;
     const char *arguments = dumped ? dumped : json_string_value(given);
     size_t n = dumped ? strlen(dumped) : json_string_length(given);
     size_t name_n;
@@ -238,9 +239,9 @@ void openai_message(json_t *message, const char *end_reason, const char *call_pr
     for (size_t i = 0; i < json_array_size(calls); i++)
         complete_call(calls, i, call_prefix);
 
-    AUTO_FREE char *raw = json_dumps(message, JSON_COMPACT);
-    reply->raw_n = raw ? strlen(raw) : 0;
-    reply->raw = raw ? arena_memdup(&reply->arena, raw, reply->raw_n) : NULL;
+    AUTO_FREE char *raw = json_text(message);
+    reply->raw_n = strlen(raw);
+    reply->raw = arena_memdup(&reply->arena, raw, reply->raw_n);
     reply->end = end_of(end_reason);
     reply->end_reason = arena_strdup(&reply->arena, end_reason);
     reply->outcome = OK;

@@ -1,0 +1,39 @@
+/*
+ * brain.h -- the planner's work, as daemon.h wants it.
+ *
+ *     request records --> intake.h --> runs
+ *     plan doorbells ---+
+ *     what is due -------+--> tasks: one plan.h each --> model_call.h, store.h
+ *     retries in time --+                            --> doorbells of calls
+ *     cancelled claims ------> the task's plan_cancel()
+ *     announcements <-- announce.h
+ *
+ * A run has one task here at a time; a second doorbell for it is dropped.  At
+ * capacity the topic of doorbells pauses, and whatever stays behind falls due.
+ *
+ * Work that is to be taken alone (processes died with it) waits until nothing else
+ * is in flight here, while no new work is begun; after BRAIN_ALONE_WAIT_MS it is
+ * left to others, so that one bad run cannot hold up a busy planner for long.
+ *
+ * A step whose model cannot be called here (a secret is missing) is handed back and
+ * not looked at again for BRAIN_DECLINE_MS: others may have what it needs.
+ *
+ * Limits:  capacity.plans of the configuration; the histories' bytes as
+ *          PAWL_PLANNER_HISTORY says ("64MiB").
+ * Threads: the loop's.
+ * Errors:  REFUSED at the start: PAWL_PLANNER_HISTORY cannot be read.
+ */
+#ifndef PAWL_PLANNER_BRAIN_H
+#define PAWL_PLANNER_BRAIN_H
+
+#include "common/daemon.h"
+
+enum {
+    BRAIN_ALONE_WAIT_MS = 30000,
+    BRAIN_DECLINE_MS = 30000,
+    BRAIN_HISTORY_IDLE_MS = 120000, /* an unused history goes after so long */
+};
+
+extern const struct daemon_work brain_work;
+
+#endif

@@ -1,0 +1,346 @@
+#include "planner/brain_task.h"
+
+#include "common/config.h"
+#include "common/memory.h"
+#include "common/metrics.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct metric model_calls_total = {
+    .kind = METRIC_COUNTER,
+    .name = "pawl_model_calls_total",
+    .help = "Model calls that ended, by model and outcome (ok, or the code of the failure).",
+    .labels = { "model", "outcome" },
+};
+static struct metric model_call_seconds = {
+    .kind = METRIC_HISTOGRAM,
+    .name = "pawl_model_call_duration_seconds",
+    .help = "How long model calls took, by model.",
+    .labels = { "model" },
+};
+static struct metric model_tokens_total = {
+    .kind = METRIC_COUNTER,
+    .name = "pawl_model_tokens_total",
+    .help = "Tokens as counted by the providers, by model and kind (input, cached, output).",
+    .labels = { "model", "kind" },
+};
+static struct metric plans_total = {
+    .kind = METRIC_COUNTER,
+    .name = "pawl_planner_commits_total",
+    .help = "Steps that were committed, by outcome.",
+    .labels = { "outcome" },
+};
+static struct metric refused_calls_total = {
+    .kind = METRIC_COUNTER,
+    .name = "pawl_planner_refused_calls_total",
+    .help = "Tool calls of models that are not made: the model reads why.",
+};
+
+static struct brain_task *task_of(struct plan *p)
+{
+    return (struct brain_task *)p;
+}
+
+static void slot_done(struct brain_task *t)
+{
+    if (t->has_slot)
+        daemon_record_done(t->all->daemon, t->slot);
+    t->has_slot = false;
+}
+
+/* ---- claim, load --------------------------------------------------------------------- */
+
+static void on_claimed(void *arg, enum outcome outcome, const struct store_plan_claim *claim,
+                       const struct error *err)
+{
+    struct brain_task *t = arg;
+    t->op = 0;
+    slot_done(t); /* from here on Postgres owns the work */
+    const struct plan_event ev = {
+        .ticket = t->ticket, .outcome = outcome, .err = err, .claim = claim
+    };
+    plan_resume(&t->plan, &ev);
+}
+
+static void port_claim(void *self, struct plan *p, unsigned ticket,
+                       const struct store_claim_plan *request)
+{
+    struct brain_tasks *all = self;
+    struct brain_task *t = task_of(p);
+    t->ticket = ticket;
+    t->op = store_claim_plan(all->daemon->store, request, on_claimed, t);
+}
+
+static void on_agent(void *arg, enum outcome outcome, const struct registry_agent *agent,
+                     const struct error *err)
+{
+    struct brain_task *t = arg;
+    t->load = 0;
+    const struct plan_event ev = {
+        .ticket = t->ticket, .outcome = outcome, .err = err, .agent = agent
+    };
+    plan_resume(&t->plan, &ev);
+}
+
+static void port_load(void *self, struct plan *p, unsigned ticket, int64_t revision)
+{
+    struct brain_tasks *all = self;
+    struct brain_task *t = task_of(p);
+    t->ticket = ticket;
+    t->load = registry_agent(all->daemon->registry, revision, on_agent, t);
+}
+
+/* ---- think ------------------------------------------------------------------------------ */
+
+static void count_tokens(const char *model, const char *kind, int64_t tokens)
+{
+    if (tokens > 0)
+        metric_add(metric_with(&model_tokens_total, model, kind), (double)tokens);
+}
+
+static void on_reply(void *arg, struct model_reply *reply)
+{
+    struct brain_task *t = arg;
+    const char *model = t->plan.agent->model->name;
+    t->call = NULL;
+    metric_add(metric_with(&model_calls_total, model, reply->outcome == OK ? "ok" : reply->code),
+               1);
+    metric_observe(metric_with(&model_call_seconds, model), (double)reply->took_ms / 1000);
+    count_tokens(model, "input", reply->usage.tokens_in);
+    count_tokens(model, "cached", reply->usage.tokens_cached);
+    count_tokens(model, "output", reply->usage.tokens_out);
+    const struct plan_event ev = { .ticket = t->ticket, .outcome = OK, .reply = reply };
+    plan_resume(&t->plan, &ev);
+}
+
+static void port_think(void *self, struct plan *p, unsigned ticket,
+                       const struct model_call_request *request)
+{
+    struct brain_tasks *all = self;
+    struct brain_task *t = task_of(p);
+    t->ticket = ticket;
+    t->call = model_call_start(all->http, &all->daemon->loop, request, on_reply, t);
+}
+
+static enum outcome port_secret(void *self, const char *name, const char **value, struct error *err)
+{
+    struct brain_tasks *all = self;
+    return config_secret_get(&all->daemon->config, name, value, err);
+}
+
+static double port_dice(void *self)
+{
+    struct brain_tasks *all = self;
+    return erand48(all->dice);
+}
+
+static void port_cannot(void *self, const struct plan *p, const struct error *why)
+{
+    struct brain_tasks *all = self;
+    metric_add(metric_with(&model_calls_total, p->agent->model->name, "not_here"), 1);
+    all->calls.cannot(all->calls.arg, &p->run, p->agent->model_seq, why);
+}
+
+/* ---- commit ------------------------------------------------------------------------------ */
+
+static const char *outcome_word(enum store_plan_outcome outcome)
+{
+    switch (outcome) {
+    case STORE_PLAN_CALLS: return "calls";
+    case STORE_PLAN_FINAL: return "final";
+    case STORE_PLAN_RETRY: return "retry";
+    case STORE_PLAN_FAIL: return "fail";
+    case STORE_PLAN_HANDED_BACK: return "handed_back";
+    }
+    return "?";
+}
+
+static void count_commit(const struct store_commit_plan *plan)
+{
+    metric_add(metric_with(&plans_total, outcome_word(plan->outcome)), 1);
+    for (size_t i = 0; i < plan->item_count; i++)
+        if (plan->items[i].refused)
+            metric_add(metric_with(&refused_calls_total), 1);
+}
+
+static void on_committed(void *arg, enum outcome outcome, const struct store_plan_commit *commit,
+                         const struct error *err)
+{
+    struct brain_task *t = arg;
+    t->op = 0;
+    if (outcome == OK)
+        count_commit(&t->plan.plan);
+    else if (outcome == STALE)
+        metric_add(metric_with(&plans_total, "stale"), 1);
+    const struct plan_event ev = {
+        .ticket = t->ticket, .outcome = outcome, .err = err, .commit = commit
+    };
+    plan_resume(&t->plan, &ev);
+}
+
+static void port_commit(void *self, struct plan *p, unsigned ticket,
+                        const struct store_commit_plan *request)
+{
+    struct brain_tasks *all = self;
+    struct brain_task *t = task_of(p);
+    t->ticket = ticket;
+    t->op = store_commit_plan(all->daemon->store, request, on_committed, t);
+}
+
+/* ---- the rest of the ports ---------------------------------------------------------------- */
+
+static void on_later(void *arg)
+{
+    struct brain_task *t = arg;
+    const struct plan_event ev = { .ticket = t->ticket, .outcome = OK };
+    plan_resume(&t->plan, &ev);
+}
+
+static void port_later(void *self, struct plan *p, unsigned ticket, int64_t delay_ms)
+{
+    (void)self;
+    struct brain_task *t = task_of(p);
+    t->ticket = ticket;
+    loop_timer_start(&t->timer, delay_ms);
+}
+
+static void port_forget(void *self, struct plan *p)
+{
+    struct brain_tasks *all = self;
+    struct brain_task *t = task_of(p);
+    store_cancel_op(all->daemon->store, t->op);
+    registry_cancel(all->daemon->registry, t->load);
+    if (t->call)
+        model_call_cancel(t->call);
+    loop_timer_stop(&t->timer);
+    t->op = 0;
+    t->load = 0;
+    t->call = NULL;
+}
+
+static void port_ring(void *self, const struct doorbell *d)
+{
+    struct brain_tasks *all = self;
+    const struct config *cfg = &all->daemon->config;
+    producer_ring(all->daemon->producer,
+                  d->index == DOORBELL_PLAN ? cfg->topic_plan : cfg->topic_act, d);
+}
+
+static void port_announce(void *self, int64_t event_id)
+{
+    struct brain_tasks *all = self;
+    all->calls.announce(all->calls.arg, event_id);
+}
+
+static void port_retry_in(void *self, const struct uuid *run, int64_t delay_ms)
+{
+    struct brain_tasks *all = self;
+    all->calls.retry_in(all->calls.arg, run, delay_ms);
+}
+
+static void task_free(struct brain_task *t)
+{
+    struct brain_tasks *all = t->all;
+    slot_done(t);
+    run_table_remove(&all->runs, &t->entry);
+    if (t->prev)
+        t->prev->next = t->next;
+    else
+        all->first = t->next;
+    if (t->next)
+        t->next->prev = t->prev;
+    all->count--;
+    loop_timer_close(&t->timer);
+    plan_release(&t->plan);
+    free(t);
+}
+
+static void port_ended(void *self, struct plan *p)
+{
+    struct brain_tasks *all = self;
+    task_free(task_of(p));
+    all->calls.ended(all->calls.arg);
+}
+
+/* ---- all of them ------------------------------------------------------------------------------
+ */
+
+struct brain_task *brain_tasks_find(const struct brain_tasks *all, const struct uuid *run)
+{
+    struct run_entry *entry = run_table_find(&all->runs, run);
+    return entry ? (struct brain_task *)((char *)entry - offsetof(struct brain_task, entry)) : NULL;
+}
+
+void brain_tasks_start(struct brain_tasks *all, const struct uuid *run, bool alone,
+                       const struct consumer_slot *slot)
+{
+    struct brain_task *t = xcalloc(1, sizeof *t);
+    t->all = all;
+    t->has_slot = slot != NULL;
+    if (slot)
+        t->slot = *slot;
+    loop_timer_init(&all->daemon->loop, &t->timer, on_later, t);
+    run_table_add(&all->runs, &t->entry, run);
+    t->next = all->first;
+    if (all->first)
+        all->first->prev = t;
+    all->first = t;
+    all->count++;
+    plan_start(&t->plan, &all->ports, &all->cache, run, alone);
+}
+
+static void register_metrics(void)
+{
+    metrics_register(&model_calls_total);
+    metrics_register(&model_call_seconds);
+    metrics_register(&model_tokens_total);
+    metrics_register(&plans_total);
+    metrics_register(&refused_calls_total);
+}
+
+enum outcome brain_tasks_init(struct brain_tasks *all, struct daemon *daemon, size_t history_bytes,
+                              const struct brain_task_calls *calls, struct error *err)
+{
+    *all = (struct brain_tasks){ .daemon = daemon, .calls = *calls };
+    const struct http_options options = {
+        .connections = (size_t)daemon->config.capacity_plans,
+        .user_agent = "pawl/" PAWL_VERSION,
+    };
+    enum outcome outcome = http_init(&all->http, &daemon->loop, &options, err);
+    if (outcome != OK)
+        return outcome;
+    all->ports = (struct plan_ports){
+        .self = all,
+        .claim = port_claim,
+        .load = port_load,
+        .think = port_think,
+        .commit = port_commit,
+        .later = port_later,
+        .forget = port_forget,
+        .ring = port_ring,
+        .announce = port_announce,
+        .retry_in = port_retry_in,
+        .secret = port_secret,
+        .dice = port_dice,
+        .cannot = port_cannot,
+        .ended = port_ended,
+    };
+    const struct uuid seed = uuid_v4();
+    memcpy(all->dice, seed.b, sizeof all->dice);
+    run_table_init(&all->runs);
+    history_cache_init(&all->cache, history_bytes);
+    register_metrics();
+    return OK;
+}
+
+void brain_tasks_release(struct brain_tasks *all)
+{
+    while (all->first) {
+        port_forget(all, &all->first->plan);
+        task_free(all->first);
+    }
+    run_table_release(&all->runs);
+    history_cache_release(&all->cache);
+    http_release(all->http);
+}
