@@ -5,20 +5,15 @@
  * With PAWL_METRICS_PAGE=FILE the last page is written there, for promtool.
  */
 #include "common/metrics.h"
+#include "tests/unit/cm.h"
 
 #include <math.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static struct buf page;
 

@@ -6,14 +6,9 @@
  * at every place, and in random pieces: the events must always be the same.
  */
 #include "common/sse.h"
+#include "tests/unit/cm.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 enum { LIMIT = 1024 };
 
