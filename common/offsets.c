@@ -85,8 +85,11 @@ bool offsets_done(struct offsets *t, int64_t offset)
         t->head = (t->head + 1) & (t->cap - 1);
         t->count--;
     }
-    if (t->cap > RING_CAP_MIN && t->count <= t->cap / 4)
-        resize(t, t->cap / 2);
+    size_t cap = t->cap;
+    while (cap > RING_CAP_MIN && t->count <= cap / 4)
+        cap /= 2;
+    if (cap < t->cap)
+        resize(t, cap);
     return true;
 }
 
