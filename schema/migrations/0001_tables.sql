@@ -444,6 +444,55 @@ CREATE TABLE pawl.suspect_records (
     PRIMARY KEY (topic, part, record_no)
 );
 
+-- ---------------------------------------------------------------- look-ups
+
+-- Rows by their full keys, in the one partition between lo and hi (see
+-- lock_runs).  Each is put in place where it is used; OFFSET 0 keeps it a query
+-- of its own there, so that Postgres always goes through the primary key: a
+-- join would do so only as long as its statistics are right.
+CREATE FUNCTION pawl.run_at(p_run uuid, p_lo uuid, p_hi uuid) RETURNS SETOF pawl.agent_runs LANGUAGE sql STABLE AS $$
+    SELECT * FROM pawl.agent_runs r WHERE r.run_id = p_run AND r.run_id BETWEEN p_lo AND p_hi OFFSET 0
+$$;
+
+CREATE FUNCTION pawl.input_at(p_run uuid, p_lo uuid, p_hi uuid) RETURNS SETOF pawl.agent_run_inputs LANGUAGE sql STABLE AS $$
+    SELECT * FROM pawl.agent_run_inputs i WHERE i.run_id = p_run AND i.run_id BETWEEN p_lo AND p_hi OFFSET 0
+$$;
+
+CREATE FUNCTION pawl.items_of(p_run uuid, p_step int, p_version int, p_lo uuid, p_hi uuid)
+RETURNS SETOF pawl.agent_step_content LANGUAGE sql STABLE AS $$
+    SELECT * FROM pawl.agent_step_content c
+    WHERE c.run_id = p_run AND c.step = p_step AND c.version = p_version AND c.run_id BETWEEN p_lo AND p_hi OFFSET 0
+$$;
+
+CREATE FUNCTION pawl.item_at(p_run uuid, p_step int, p_index int, p_version int, p_lo uuid, p_hi uuid)
+RETURNS SETOF pawl.agent_step_content LANGUAGE sql STABLE AS $$
+    SELECT * FROM pawl.agent_step_content c
+    WHERE c.run_id = p_run AND c.step = p_step AND c.index = p_index AND c.version = p_version AND c.run_id BETWEEN p_lo AND p_hi OFFSET 0
+$$;
+
+-- The newest plan of a step, by its first item.
+CREATE FUNCTION pawl.newest_plan(p_run uuid, p_step int, p_lo uuid, p_hi uuid) RETURNS SETOF pawl.agent_step_content LANGUAGE sql STABLE AS $$
+    SELECT * FROM pawl.agent_step_content c
+    WHERE c.run_id = p_run AND c.step = p_step AND c.index = 0 AND c.run_id BETWEEN p_lo AND p_hi ORDER BY c.version DESC LIMIT 1
+$$;
+
+CREATE FUNCTION pawl.action_at(p_run uuid, p_step int, p_index int, p_version int, p_lo uuid, p_hi uuid)
+RETURNS SETOF pawl.agent_actions LANGUAGE sql STABLE AS $$
+    SELECT * FROM pawl.agent_actions a
+    WHERE a.run_id = p_run AND a.step = p_step AND a.index = p_index AND a.version = p_version AND a.run_id BETWEEN p_lo AND p_hi OFFSET 0
+$$;
+
+CREATE FUNCTION pawl.newest_action(p_run uuid, p_step int, p_index int, p_lo uuid, p_hi uuid) RETURNS SETOF pawl.agent_actions LANGUAGE sql STABLE AS $$
+    SELECT * FROM pawl.agent_actions a
+    WHERE a.run_id = p_run AND a.step = p_step AND a.index = p_index AND a.run_id BETWEEN p_lo AND p_hi ORDER BY a.version DESC LIMIT 1
+$$;
+
+-- Calls of a step that are with an executor now.
+CREATE FUNCTION pawl.running_calls(p_run uuid, p_step int, p_lo uuid, p_hi uuid) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT count(*) FROM pawl.agent_actions a
+    WHERE a.run_id = p_run AND a.step = p_step AND a.status = 'running' AND a.run_id BETWEEN p_lo AND p_hi
+$$;
+
 -- -------------------------------------------------------------- partitions
 
 -- Makes sure that there is a partition for every moment up to `p_ahead` from

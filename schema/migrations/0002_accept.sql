@@ -26,7 +26,7 @@ CREATE FUNCTION pawl.accept(
 ) RETURNS TABLE (item int, answer text, run_id uuid, event_id bigint, detail text)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
 #variable_conflict use_column
 DECLARE
     v_oldest timestamptz := now() - (SELECT s.requests_keep_days FROM settings s) * interval '1 day';
@@ -117,7 +117,7 @@ CREATE FUNCTION pawl.end_runs(
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
-    IF EXISTS (SELECT FROM agent_runs r WHERE r.run_id = ANY (p_run) AND r.run_id BETWEEN v_lo AND v_hi AND (r.open_calls > 0 OR r.claim_by IS NOT NULL)) THEN
+    IF EXISTS (SELECT FROM unnest(p_run) AS u (run) JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON r.open_calls > 0 OR r.claim_by IS NOT NULL) THEN
         INSERT INTO cancellations (incarnation, run_id, step, index)
         SELECT r.claim_by, r.run_id, r.step, -1 FROM agent_runs r WHERE r.run_id = ANY (p_run) AND r.claim_by IS NOT NULL
         UNION ALL
@@ -153,7 +153,7 @@ BEGIN
             claim_by = NULL, claim_token = NULL, open_calls = 0, waiting_calls = 0, due_at = NULL, not_before = NULL,
             change = r.change + 1
         FROM unnest(p_run, p_status, p_code, p_error) AS u (run_id, status, code, error)
-        WHERE r.run_id = u.run_id AND r.run_id BETWEEN v_lo AND v_hi
+        WHERE r.run_id = u.run_id
         RETURNING r.run_id, r.epoch, r.step, r.status
     )
     INSERT INTO announcements (run_id, epoch, step, type, taken_until)

@@ -22,9 +22,9 @@ CREATE FUNCTION pawl.lock_runs(p_run uuid[], OUT lo uuid, OUT hi uuid)
 LANGUAGE plpgsql AS $$
 BEGIN
     SELECT (array_agg(x ORDER BY x))[1], (array_agg(x ORDER BY x DESC))[1] INTO lo, hi FROM unnest(p_run) x WHERE x IS NOT NULL;
+    -- one after the other, in the order of the outer query: nothing here can sort or join otherwise
     PERFORM 1 FROM (SELECT DISTINCT x FROM unnest(p_run) x ORDER BY x) u
-    JOIN agent_runs r ON r.run_id = u.x AND r.run_id BETWEEN lo AND hi
-    ORDER BY r.run_id FOR NO KEY UPDATE OF r;
+    CROSS JOIN LATERAL (SELECT 1 FROM agent_runs r WHERE r.run_id = u.x AND r.run_id BETWEEN lo AND hi FOR NO KEY UPDATE) locked;
 END
 $$;
 
@@ -42,7 +42,7 @@ RETURNS TABLE (item int, answer text, step int, epoch int, version int, change b
                left_ms bigint, tenant text, meta text)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
 #variable_conflict use_column
 DECLARE
     v_set pawl.settings;
@@ -72,7 +72,7 @@ BEGIN
                     WHEN row_number() OVER (PARTITION BY u.run ORDER BY u.n) > 1 THEN 'busy'
                     ELSE 'yours' END AS answer
         FROM unnest(p_token, p_run) WITH ORDINALITY AS u (token, run, n)
-        LEFT JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
+        LEFT JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
     ), claimed AS (
         UPDATE agent_runs r
         SET claim_by = p_worker, claim_token = s.token,
@@ -80,7 +80,7 @@ BEGIN
                                THEN coalesce((SELECT max(c.version) FROM agent_step_content c
                                               WHERE c.run_id = s.run_id AND c.step = s.step), 0)
                                ELSE s.last_version END
-        FROM seen s WHERE s.answer = 'yours' AND r.run_id = s.run_id AND r.run_id BETWEEN v_lo AND v_hi
+        FROM seen s WHERE s.answer = 'yours' AND r.run_id = s.run_id
         RETURNING r.run_id, r.version
     )
     SELECT s.item, CASE s.answer WHEN 'same' THEN 'yours' ELSE s.answer END, s.step, s.epoch,
@@ -88,7 +88,7 @@ BEGIN
            (extract(epoch FROM s.deadline - clock_timestamp()) * 1000)::bigint, s.tenant, i.meta::text
     FROM seen s
     LEFT JOIN claimed c ON c.run_id = s.run_id AND s.answer = 'yours'
-    LEFT JOIN agent_run_inputs i ON i.run_id = s.run_id AND s.answer IN ('yours', 'same') AND i.run_id BETWEEN v_lo AND v_hi
+    LEFT JOIN LATERAL input_at(s.run_id, v_lo, v_hi) i ON s.answer IN ('yours', 'same')
     ORDER BY s.item;
 END
 $$;
@@ -106,7 +106,7 @@ RETURNS TABLE (item int, kind text, step int, index int, type text, content text
                refused text, raw text, status text, error_code text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
 #variable_conflict use_column
 DECLARE
     v_lo uuid;
@@ -116,33 +116,26 @@ BEGIN
     RETURN QUERY
     WITH wanted AS MATERIALIZED (
         SELECT (u.n - 1)::int AS item, u.known, r.run_id, r.step AS now_step
-        FROM unnest(p_run, p_known) WITH ORDINALITY AS u (run, known, n) JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
+        FROM unnest(p_run, p_known) WITH ORDINALITY AS u (run, known, n) JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
     ), stable AS MATERIALIZED (
         SELECT w.item, w.run_id, w.known, s.step, v.version, v.epoch
         FROM wanted w
         CROSS JOIN LATERAL generate_series(greatest(w.known, 1), w.now_step - 1) AS s (step)
-        CROSS JOIN LATERAL (
-            SELECT c.version, c.epoch FROM agent_step_content c
-            WHERE c.run_id = w.run_id AND c.step = s.step AND c.index = 0 AND c.run_id BETWEEN v_lo AND v_hi ORDER BY c.version DESC LIMIT 1) v
+        CROSS JOIN LATERAL newest_plan(w.run_id, s.step, v_lo, v_hi) v
     )
     SELECT w.item, 'input', 0, 0, NULL::text, i.input::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
            NULL::text, NULL::text
-    FROM wanted w JOIN agent_run_inputs i ON i.run_id = w.run_id AND i.run_id BETWEEN v_lo AND v_hi WHERE w.known = 0
+    FROM wanted w JOIN LATERAL input_at(w.run_id, v_lo, v_hi) i ON true WHERE w.known = 0
     UNION ALL
     SELECT s.item, 'item', c.step, c.index, c.type::text, c.content, c.call_id, c.tool, c.arguments, c.refused, c.raw::text, NULL, NULL
-    FROM stable s JOIN agent_step_content c ON c.run_id = s.run_id AND c.step = s.step AND c.version = s.version AND c.run_id BETWEEN v_lo AND v_hi
+    FROM stable s JOIN LATERAL items_of(s.run_id, s.step, s.version, v_lo, v_hi) c ON true
     WHERE s.step > s.known
     UNION ALL
     SELECT s.item, 'result', c.step, c.index, NULL, coalesce(a.result, a.error), c.call_id, NULL, NULL, c.refused, NULL,
            a.status::text, a.error_code
     FROM stable s
-    JOIN agent_step_content c ON c.run_id = s.run_id AND c.step = s.step AND c.version = s.version AND c.type = 'function_call'
-         AND c.run_id BETWEEN v_lo AND v_hi
-    LEFT JOIN LATERAL (
-        SELECT x.status, x.result, x.error, x.error_code FROM agent_actions x
-        WHERE x.run_id = s.run_id AND x.step = s.step AND x.index = c.index AND x.plan_version = s.version AND x.epoch = s.epoch
-          AND x.run_id BETWEEN v_lo AND v_hi
-        ORDER BY x.version DESC LIMIT 1) a ON true
+    JOIN LATERAL items_of(s.run_id, s.step, s.version, v_lo, v_hi) c ON c.type = 'function_call'
+    LEFT JOIN LATERAL newest_action(s.run_id, s.step, c.index, v_lo, v_hi) a ON a.plan_version = s.version AND a.epoch = s.epoch
     ORDER BY 1, 3, 2, 4;
 END
 $$;
@@ -167,7 +160,7 @@ CREATE FUNCTION pawl.commit_plans(
 ) RETURNS TABLE (item int, answer text, status text, open_calls int, next_step int, event_id bigint)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
 #variable_conflict use_column
 DECLARE
     v_item    int[];  -- the accepted ones, as arrays: the next statements read them
@@ -188,7 +181,7 @@ BEGIN
     SELECT array_agg(u.item), array_agg(coalesce(f.calls, 0)) INTO v_item, v_calls
     FROM (SELECT (n - 1)::int AS item, x.* FROM unnest(p_token, p_run, p_step, p_epoch, p_version, p_outcome)
               WITH ORDINALITY AS x (token, run, step, epoch, version, outcome, n)) u
-    JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
+    JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
     LEFT JOIN (
         SELECT c.item, count(*) FILTER (WHERE c.type = 'function_call' AND c.refused IS NULL)::int AS calls,
                bool_or(c.index IS NULL OR c.index < 0 OR coalesce(c.type, '') NOT IN ('text', 'reasoning', 'function_call', 'error')
@@ -244,7 +237,7 @@ BEGIN
                  p_cost_micros[i + 1] AS cost
           FROM unnest(v_item, v_calls) AS a (i, k)) u,
          LATERAL (SELECT CASE u.outcome WHEN 'calls' THEN u.all_calls ELSE 0 END AS calls) n
-    WHERE r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi;
+    WHERE r.run_id = u.run;
 
     -- runs that end
     SELECT array_agg(p_run[i + 1]), array_agg(CASE p_outcome[i + 1] WHEN 'final' THEN 'succeeded' ELSE 'failed' END),
@@ -260,8 +253,7 @@ BEGIN
     )
     SELECT u.item,
            CASE WHEN u.item = ANY (v_item) THEN 'ok'
-                WHEN EXISTS (SELECT FROM agent_step_content c WHERE c.run_id = u.run AND c.step = u.step AND c.index = 0
-                             AND c.version = u.version AND c.token = u.token AND c.run_id BETWEEN v_lo AND v_hi) THEN 'done'
+                WHEN EXISTS (SELECT FROM item_at(u.run, u.step, 0, u.version, v_lo, v_hi) c WHERE c.token = u.token) THEN 'done'
                 WHEN r.claim_by = p_worker AND r.claim_token = u.token THEN 'bad'
                 ELSE 'stale' END,
            CASE WHEN e.event_id IS NULL THEN r.status::text
@@ -271,7 +263,7 @@ BEGIN
            e.event_id
     FROM (SELECT (n - 1)::int AS item, x.* FROM unnest(p_token, p_run, p_step, p_version, p_outcome)
               WITH ORDINALITY AS x (token, run, step, version, outcome, n)) u
-    LEFT JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
+    LEFT JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
     LEFT JOIN ended e ON e.run_id = u.run AND u.item = ANY (v_item)
     ORDER BY u.item;
 

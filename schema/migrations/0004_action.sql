@@ -23,7 +23,7 @@ CREATE FUNCTION pawl.claim_actions(
                  meta text, call_id text, ring_plan int)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
 #variable_conflict use_column
 DECLARE
     v_set pawl.settings;
@@ -39,8 +39,7 @@ BEGIN
     END IF;
     SELECT * INTO v_set FROM settings;
     SELECT l.lo, l.hi INTO v_lo, v_hi FROM lock_runs(p_run) l;
-    IF EXISTS (SELECT FROM unnest(p_run) AS u (run) JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
-               WHERE r.epoch > 1) THEN
+    IF EXISTS (SELECT FROM unnest(p_run) AS u (run) JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON r.epoch > 1) THEN
         PERFORM copy_successes(p_run, p_step);
     END IF;
     IF EXISTS (SELECT FROM unknown_calls) THEN
@@ -73,18 +72,13 @@ BEGIN
                     ELSE 'call' END AS may,
                r.parallel, r.open_calls,
                CASE WHEN r.open_calls > r.parallel THEN
-                   (SELECT count(*) FROM agent_actions x WHERE x.run_id = r.run_id AND x.step = r.step AND x.status = 'running'
-                    AND x.run_id BETWEEN v_lo AND v_hi)
-                   + row_number() OVER (PARTITION BY u.run ORDER BY u.n) ELSE 0 END AS nth
+                   running_calls(r.run_id, r.step, v_lo, v_hi) + row_number() OVER (PARTITION BY u.run ORDER BY u.n) ELSE 0 END AS nth
         FROM unnest(p_token, p_run, p_step, p_index) WITH ORDINALITY AS u (token, run, step, index, n)
-        LEFT JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
-        LEFT JOIN agent_step_content c ON c.run_id = r.run_id AND c.step = u.step AND c.index = u.index AND c.version = r.version
-                  AND c.run_id BETWEEN v_lo AND v_hi
+        LEFT JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
+        LEFT JOIN LATERAL item_at(r.run_id, u.step, u.index, r.version, v_lo, v_hi) c ON true
         LEFT JOIN revisions v ON v.seq = c.revision
-        LEFT JOIN LATERAL (
-            SELECT x.*, (x.plan_version = r.version AND x.epoch = r.epoch) AS live FROM agent_actions x
-            WHERE x.run_id = u.run AND x.step = u.step AND x.index = u.index AND x.run_id BETWEEN v_lo AND v_hi
-            ORDER BY x.version DESC LIMIT 1) a ON true
+        LEFT JOIN LATERAL (SELECT x.*, (x.plan_version = r.version AND x.epoch = r.epoch) AS live
+                           FROM newest_action(u.run, u.step, u.index, v_lo, v_hi) x) a ON true
     ), judged AS MATERIALIZED (
         SELECT s.*, CASE WHEN s.may IS NULL THEN 'call'
                          WHEN s.may = 'call' AND s.nth > s.parallel THEN 'later' ELSE s.may END AS does
@@ -103,11 +97,11 @@ BEGIN
                   agent_actions.failures
     ), closed AS ( -- a new version has taken the place of the one that waited
         UPDATE agent_actions a SET open = false, retry_at = NULL
-        FROM judged j WHERE j.does = 'call' AND j.open AND a.run_id BETWEEN v_lo AND v_hi AND a.run_id = j.run AND a.step = j.step AND a.index = j.index
+        FROM judged j WHERE j.does = 'call' AND j.open AND a.run_id = j.run AND a.step = j.step AND a.index = j.index
                         AND a.version = j.last_version
     ), probed AS (
         UPDATE agent_actions a SET probe_by = p_worker, probe_token = j.token, probes = a.probes + 1
-        FROM judged j WHERE j.does = 'probe' AND a.run_id BETWEEN v_lo AND v_hi AND a.run_id = j.run AND a.step = j.step AND a.index = j.index
+        FROM judged j WHERE j.does = 'probe' AND a.run_id = j.run AND a.step = j.step AND a.index = j.index
                         AND a.version = j.last_version
     )
     SELECT j.item, CASE WHEN j.does IN ('call', 'same', 'probe', 'same_probe') THEN 'yours' ELSE j.does END,
@@ -120,7 +114,7 @@ BEGIN
            CASE WHEN j.does = 'done' AND j.now_step = j.step + 1 THEN j.now_step ELSE 0 END
     FROM judged j
     LEFT JOIN called k ON j.does = 'call' AND k.run_id = j.run AND k.step = j.step AND k.index = j.index
-    LEFT JOIN agent_run_inputs i ON i.run_id = j.run AND j.does IN ('call', 'same') AND i.run_id BETWEEN v_lo AND v_hi
+    LEFT JOIN LATERAL input_at(j.run, v_lo, v_hi) i ON j.does IN ('call', 'same')
     ORDER BY j.item;
 END
 $$;
@@ -234,10 +228,10 @@ BEGIN
                           ELSE least(r.due_at, u.due) END,
             change = r.change + 1
         FROM unnest(p_run, p_closed, p_waiting, p_due) AS u (run, closed, waiting, due)
-        JOIN agent_runs o ON o.run_id = u.run AND o.run_id BETWEEN v_lo AND v_hi,
+        JOIN LATERAL run_at(u.run, v_lo, v_hi) o ON true,
         LATERAL (SELECT o.open_calls > 0 AND o.open_calls - u.closed = 0 AS done,
                         o.open_calls - u.closed > 0 AND o.waiting_calls + u.waiting = o.open_calls - u.closed AS asleep) n
-        WHERE r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi AND r.ended_at IS NULL
+        WHERE r.run_id = u.run AND r.ended_at IS NULL
         RETURNING r.run_id, r.epoch, r.step, r.status, o.status AS old_status, n.done
     ), told AS (
         INSERT INTO announcements (run_id, epoch, step, type, taken_until)
@@ -280,9 +274,8 @@ BEGIN
                a.failures + 1 < a.attempts AND u.retry_ms IS NOT NULL AS again
         FROM unnest(p_run, p_step, p_index, p_version, p_outcome, p_result, p_code, p_error, p_retry_ms, p_duration_ms)
              AS u (run, step, index, version, outcome, result, code, error, retry_ms, took)
-        JOIN agent_actions a ON a.run_id = u.run AND a.step = u.step AND a.index = u.index AND a.version = u.version
-             AND a.run_id BETWEEN v_lo AND v_hi
-        JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
+        JOIN LATERAL action_at(u.run, u.step, u.index, u.version, v_lo, v_hi) a ON true
+        JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
         LEFT JOIN revisions w ON w.seq = a.revision
     ), ruled AS MATERIALIZED (
         SELECT w.*,
@@ -332,7 +325,6 @@ BEGIN
             finished_at = v_now
         FROM ruled w
         WHERE a.run_id = w.run_id AND a.step = w.step AND a.index = w.index AND a.version = w.version
-          AND a.run_id BETWEEN v_lo AND v_hi
         RETURNING a.run_id, a.step, a.index, a.version, a.status, a.open, a.effect, a.tool, a.digest, a.retry_at, a.probe_after,
                   a.wait_until, w.open AS was_open, w.status AS old_status, w.counts, w.root_id
     ), noted AS ( -- calls that block their twins
@@ -380,7 +372,7 @@ CREATE FUNCTION pawl.commit_actions(
 ) RETURNS TABLE (item int, answer text, status text, retry_ms bigint, ring_plan int, ring_index int)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
 #variable_conflict use_column
 DECLARE
     v_item   int[];
@@ -411,16 +403,15 @@ BEGIN
                  WHEN a.status IN ('unknown', 'awaiting_decision') AND u.outcome IN ('succeeded', 'failed')
                       AND r.ended_at IS NULL AND r.epoch = a.epoch
                       AND (r.step = a.step OR (r.step = a.step + 1 AND r.version = 0 AND r.claim_by IS NULL))
-                      AND NOT EXISTS (SELECT FROM agent_actions x WHERE x.run_id = a.run_id AND x.step = a.step
-                                      AND x.index = a.index AND x.version > a.version AND x.run_id BETWEEN v_lo AND v_hi) THEN 'ok'
+                      AND NOT EXISTS (SELECT FROM newest_action(a.run_id, a.step, a.index, v_lo, v_hi) x
+                                      WHERE x.version > a.version) THEN 'ok'
                  WHEN a.status <> 'running' THEN
                       CASE WHEN a.status = u.outcome OR (u.outcome = 'handed_back' AND a.status = 'failed_before_effect') THEN 'done'
                            ELSE 'stale' END
                  ELSE 'stale' END AS answer
         FROM unnest(p_token, p_run, p_step, p_index, p_version, p_outcome) WITH ORDINALITY AS u (token, run, step, index, version, outcome, n)
-        LEFT JOIN agent_actions a ON a.run_id = u.run AND a.step = u.step AND a.index = u.index AND a.version = u.version
-                  AND a.run_id BETWEEN v_lo AND v_hi
-        LEFT JOIN agent_runs r ON r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi) j;
+        LEFT JOIN LATERAL action_at(u.run, u.step, u.index, u.version, v_lo, v_hi) a ON true
+        LEFT JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true) j;
 
     SELECT array_agg(s.run_id), array_agg(s.next_step) INTO v_run, v_next
     FROM (SELECT array_agg(p_run[i + 1]) AS run, array_agg(p_step[i + 1]) AS step, array_agg(p_index[i + 1]) AS index,
@@ -436,17 +427,16 @@ BEGIN
                 THEN greatest(0, (extract(epoch FROM a.retry_at - clock_timestamp()) * 1000)::bigint) ELSE -1 END,
            coalesce(n.next, 0),
            CASE WHEN v.answer = 'ok' AND r.open_calls > 0 AND r.open_calls + v.of_run > r.parallel THEN coalesce((
-               SELECT c.index FROM agent_step_content c
-               WHERE c.run_id = r.run_id AND c.step = r.step AND c.version = r.version AND c.type = 'function_call' AND c.refused IS NULL
-                 AND c.run_id BETWEEN v_lo AND v_hi AND NOT EXISTS (SELECT FROM agent_actions x WHERE x.run_id = c.run_id AND x.step = c.step AND x.index = c.index
-                                 AND x.plan_version = r.version AND x.epoch = r.epoch AND x.run_id BETWEEN v_lo AND v_hi)
+               SELECT c.index FROM items_of(r.run_id, r.step, r.version, v_lo, v_hi) c
+               WHERE c.type = 'function_call' AND c.refused IS NULL
+                 AND NOT EXISTS (SELECT FROM newest_action(c.run_id, c.step, c.index, v_lo, v_hi) x
+                                 WHERE x.plan_version = r.version AND x.epoch = r.epoch)
                ORDER BY c.index OFFSET v.nth - 1 LIMIT 1), -1) ELSE -1 END
     FROM (SELECT y.i, y.answer, count(*) OVER (PARTITION BY p_run[y.i + 1]) AS of_run,
                  row_number() OVER (PARTITION BY p_run[y.i + 1] ORDER BY y.i) AS nth
           FROM unnest(v_item, v_answer) AS y (i, answer)) v
-    LEFT JOIN agent_actions a ON a.run_id = p_run[v.i + 1] AND a.step = p_step[v.i + 1] AND a.index = p_index[v.i + 1]
-              AND a.version = p_version[v.i + 1] AND a.run_id BETWEEN v_lo AND v_hi
-    LEFT JOIN agent_runs r ON r.run_id = p_run[v.i + 1] AND r.run_id BETWEEN v_lo AND v_hi
+    LEFT JOIN LATERAL action_at(p_run[v.i + 1], p_step[v.i + 1], p_index[v.i + 1], p_version[v.i + 1], v_lo, v_hi) a ON true
+    LEFT JOIN LATERAL run_at(p_run[v.i + 1], v_lo, v_hi) r ON true
     LEFT JOIN LATERAL (SELECT max(y.next) AS next FROM unnest(v_run, v_next) AS y (run, next)
                        WHERE y.run = p_run[v.i + 1] AND v.answer = 'ok') n ON true
     ORDER BY v.i;

@@ -14,7 +14,7 @@ CREATE FUNCTION pawl.claim_due(p_worker bigint, p_kind text, p_class text, p_lim
 RETURNS TABLE (what text, run_id uuid, step int, index int, alone boolean)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
 #variable_conflict use_column
 DECLARE
     v_now     timestamptz := clock_timestamp();
@@ -70,18 +70,11 @@ BEGIN
                     WHEN a.status = 'running' OR a.probe_by IS NOT NULL THEN 'infinity'
                     ELSE coalesce(a.retry_at, a.probe_after, 'infinity') END AS free_at,
                a.wait_until, coalesce(a.deaths, 0) >= v_lonely AS alone,
-               r.parallel - (SELECT count(*) FROM agent_actions x
-                             WHERE x.run_id = r.run_id AND x.step = r.step AND x.status = 'running'
-                               AND x.run_id BETWEEN v_lo AND v_hi) AS places
+               r.parallel - running_calls(r.run_id, r.step, v_lo, v_hi) AS places
         FROM unnest(v_due) u
-        JOIN agent_runs r ON r.run_id = u AND r.run_id BETWEEN v_lo AND v_hi AND r.open_calls > 0 AND r.ended_at IS NULL
-        JOIN agent_step_content c ON c.run_id = r.run_id AND c.step = r.step AND c.version = r.version
-             AND c.type = 'function_call' AND c.refused IS NULL AND c.run_id BETWEEN v_lo AND v_hi
-        LEFT JOIN LATERAL (
-            SELECT x.* FROM agent_actions x
-            WHERE x.run_id = r.run_id AND x.step = r.step AND x.index = c.index AND x.plan_version = r.version AND x.epoch = r.epoch
-              AND x.run_id BETWEEN v_lo AND v_hi
-            ORDER BY x.version DESC LIMIT 1) a ON true
+        JOIN LATERAL run_at(u, v_lo, v_hi) r ON r.open_calls > 0 AND r.ended_at IS NULL
+        JOIN LATERAL items_of(r.run_id, r.step, r.version, v_lo, v_hi) c ON c.type = 'function_call' AND c.refused IS NULL
+        LEFT JOIN LATERAL newest_action(r.run_id, r.step, c.index, v_lo, v_hi) a ON a.plan_version = r.version AND a.epoch = r.epoch
         WHERE a.version IS NULL OR a.open
     ), takeable AS MATERIALIZED (
         SELECT * FROM (SELECT c.*, row_number() OVER (PARTITION BY c.run_id ORDER BY c.index) AS nth FROM calls c WHERE c.free_at <= v_now) x
@@ -96,7 +89,7 @@ BEGIN
             WHEN EXISTS (SELECT FROM takeable t WHERE t.run_id = r.run_id) THEN least(soon(v_grace), r.deadline)
             ELSE least((SELECT min(least(CASE WHEN c.free_at > v_now THEN c.free_at END, c.wait_until))
                         FROM calls c WHERE c.run_id = r.run_id), r.deadline) END
-        FROM unnest(v_due) u WHERE r.run_id = u AND r.run_id BETWEEN v_lo AND v_hi AND r.ended_at IS NULL
+        FROM unnest(v_due) u WHERE r.run_id = u AND r.ended_at IS NULL
         RETURNING r.run_id, r.step, r.open_calls, r.claim_by, r.not_before, r.deaths, r.status
     )
     SELECT 'plan', l.run_id, l.step, -1, l.deaths >= v_lonely

@@ -92,6 +92,10 @@ SELECT c.run_id, c.step, c.index, c.version AS plan_version, a.version, c.epoch,
        CASE WHEN c.refused IS NOT NULL THEN 'refused' WHEN a.version IS NULL THEN 'waiting' ELSE a.status END AS status,
        coalesce(a.open, c.refused IS NULL) AS open, a.effect, a.on_unknown, a.key, a.claim_by AS incarnation, w.instance,
        a.claimed_at, a.finished_at, a.duration_ms, a.result, a.error_code, a.error, a.cut, a.failures, a.deaths, a.probes,
+       -- the counts go on from attempt to attempt: did a process die with this one?
+       a.deaths > coalesce((SELECT b.deaths FROM pawl.agent_actions b
+                            WHERE b.run_id = a.run_id AND b.step = a.step AND b.index = a.index AND b.version = a.version - 1
+                              AND b.plan_version = a.plan_version AND b.epoch = a.epoch), 0) AS died,
        CASE WHEN d.who IS NOT NULL THEN d.who
             WHEN a.probes > 0 AND a.status IN ('succeeded', 'failed_before_effect') THEN 'probe' END AS decided_by,
        CASE WHEN d.who IS NOT NULL THEN d.happened
@@ -194,7 +198,7 @@ SET search_path = pawl, pg_temp SET jit = off SET enable_hashjoin = off SET enab
                    'version', c.version, 'status', c.status, 'open', c.open, 'incarnation', c.incarnation, 'instance', c.instance,
                    'claimed_at', c.claimed_at, 'finished_at', c.finished_at, 'duration_ms', c.duration_ms, 'key', c.key,
                    'result', shortened(c.result, p_max), 'error_code', c.error_code, 'error', shortened(c.error, p_max),
-                   'cut', c.cut, 'deaths', c.deaths, 'probes', c.probes, 'decided_by', c.decided_by, 'happened', c.happened,
+                   'cut', c.cut, 'died', c.died, 'probes', c.probes, 'decided_by', c.decided_by, 'happened', c.happened,
                    'copied_from', c.copied_from, 'retry_at', c.retry_at, 'probe_after', c.probe_after, 'wait_until', c.wait_until)
                    ORDER BY c.version) FILTER (WHERE c.version IS NOT NULL) AS attempts
         FROM the_calls c GROUP BY c.step, c.plan_version, c.index
