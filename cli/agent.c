@@ -45,6 +45,10 @@ static enum outcome repin_others(struct agent_files *f, struct error *err)
             catalog_find(&f->catalog, CATALOG_AGENT, name))
             continue;
         o = catalog_repin(&f->catalog, json_object_get(row, "body"), &added, err);
+        if (o == REFUSED) { /* written by another version of pawl, perhaps: no reason to stop */
+            fprintf(stderr, "pawl: agent %s is left as it is: %s\n", name, err->text);
+            o = OK;
+        }
         if (o != OK)
             break;
     }

@@ -199,6 +199,11 @@ static bool read_option(struct reader *r, const char *word)
     return true;
 }
 
+static bool asks_help(const char *word)
+{
+    return !strcmp(word, "--help") || !strcmp(word, "-h");
+}
+
 static bool read_words(struct reader *r)
 {
     struct cli *cli = r->cli;
@@ -207,7 +212,7 @@ static bool read_words(struct reader *r)
         const char *word = r->argv[r->at++];
         if (options && !strcmp(word, "--")) {
             options = false;
-        } else if (options && (!strcmp(word, "--help") || !strcmp(word, "-h"))) {
+        } else if (options && asks_help(word)) {
             print_command_help(cli->command);
             return stop(r, CLI_DONE);
         } else if (options && !strncmp(word, "--", 2)) {
@@ -237,35 +242,52 @@ static bool check_operands(struct reader *r)
     return true;
 }
 
-/* Reads the words before the first option that name the command. */
-static bool read_command(struct reader *r)
+static bool is_verb(const char *word)
 {
-    const char *noun = r->at < r->argc ? r->argv[r->at] : NULL;
-    if (!noun || !strcmp(noun, "--help") || !strcmp(noun, "-h") || !strcmp(noun, "help")) {
+    return word && word[0] != '-';
+}
+
+/* What can stand in the place of a noun without being one. */
+static bool read_no_noun(struct reader *r, const char *word)
+{
+    if (!word || asks_help(word) || !strcmp(word, "help")) {
         print_overview();
-        return stop(r, noun ? CLI_DONE : CLI_USAGE);
+        return stop(r, word ? CLI_DONE : CLI_USAGE);
     }
-    if (!strcmp(noun, "--version")) {
+    if (!strcmp(word, "--version")) {
         printf("pawl %s\n", PAWL_VERSION);
         return stop(r, CLI_DONE);
     }
-    if (!is_noun(noun))
-        return stop(r, unknown_command(NULL, noun));
+    return is_noun(word) || stop(r, unknown_command(NULL, word));
+}
+
+/* A noun whose next word is no verb of it. */
+static bool read_noun_alone(struct reader *r, const char *noun, const char *next)
+{
+    const struct cli_command *alone = find_command(noun, NULL);
+    if (alone && (!is_verb(next) || alone->operands_max > 0)) {
+        r->cli->command = alone;
+        return true;
+    }
+    if (is_verb(next))
+        return stop(r, unknown_command(noun, next));
+    print_noun_help(noun);
+    return stop(r, next && asks_help(next) ? CLI_DONE : CLI_USAGE);
+}
+
+/* Reads the words before the first option, which name the command. */
+static bool read_command(struct reader *r)
+{
+    const char *noun = r->at < r->argc ? r->argv[r->at] : NULL;
+    if (!read_no_noun(r, noun))
+        return false;
     r->at++;
-    const char *verb = r->at < r->argc ? r->argv[r->at] : NULL;
-    if (verb && verb[0] != '-' && (r->cli->command = find_command(noun, verb))) {
-        r->at++;
-        return true;
-    }
-    r->cli->command = find_command(noun, NULL);
-    bool help = verb && (!strcmp(verb, "--help") || !strcmp(verb, "-h"));
-    if (r->cli->command && !(verb && verb[0] != '-' && r->cli->command->operands_max == 0))
-        return true;
-    if (!verb || help) {
-        print_noun_help(noun);
-        return stop(r, help ? CLI_DONE : CLI_USAGE);
-    }
-    return stop(r, unknown_command(noun, verb));
+    const char *next = r->at < r->argc ? r->argv[r->at] : NULL;
+    r->cli->command = is_verb(next) ? find_command(noun, next) : NULL;
+    if (!r->cli->command)
+        return read_noun_alone(r, noun, next);
+    r->at++;
+    return true;
 }
 
 bool args_read(struct cli *cli, int argc, char **argv, int *exit_code)

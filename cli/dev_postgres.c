@@ -2,15 +2,14 @@
  * dev_postgres.c -- the private cluster of `pawl dev`.
  *
  * Postgres refuses to run as root, so root's cluster belongs to the user
- * `postgres` (or `nobody`), and lies in /var/tmp when that user cannot reach the
- * directory.  Durability is as in production: fsync and synchronous_commit on.
+ * `postgres` (or `nobody`), and lies in /var/lib/pawl-dev when that user cannot
+ * reach the directory.  Durability is as in production: fsync and synchronous_commit on.
  */
 #include "cli/dev.h"
 #include "cli/migrate.h"
 #include "cli/session.h"
 
 #include "common/clock.h"
-#include "common/digest.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -169,30 +168,44 @@ static enum outcome own_directory(const struct dev *d, const char *path, struct 
     return OK;
 }
 
-/* A name in a public directory that is always the same for this stack. */
-static void public_path(const struct dev *d, const char *parent, char *out, size_t out_size)
+/* A new directory with a random name, noted in FILE of the stack's directory so
+ * that the next start finds it again.                                          */
+static enum outcome place_apart(const struct dev *d, const char *parent, const char *file,
+                                char *out, size_t out_size, struct error *err)
 {
-    struct digest digest;
-    char hex[DIGEST_TEXT_SIZE];
-    digest_of(d->directory, strlen(d->directory), &digest);
-    digest_hex(&digest, hex);
-    (void)snprintf(out, out_size, "%s/pawl-dev-%.12s", parent, hex);
+    FILE *note = fopen(dev_path(d, file), "re");
+    bool known = note && fgets(out, (int)out_size, note);
+    if (note)
+        (void)fclose(note);
+    if (known)
+        return own_directory(d, out, err);
+    if (mkdir(parent, 0711) != 0 && errno != EEXIST)
+        return fail(err, REFUSED, "the directory %s cannot be made: %s", parent, strerror(errno));
+    (void)snprintf(out, out_size, "%s/pawl-dev-XXXXXX", parent);
+    if (!mkdtemp(out) || chown(out, d->postgres_uid, d->postgres_gid) != 0)
+        return fail(err, REFUSED, "no directory can be made in %s: %s", parent, strerror(errno));
+    return dev_write_file(dev_path(d, file), out, 0644, err);
 }
 
+/* Beside the other files if that user can get there: root's home is closed to
+ * the user of Postgres.  The socket's path may be shorter than that.          */
 static enum outcome choose_places(struct dev *d, struct error *err)
 {
-    if (user_reaches(d, d->directory))
+    enum outcome o;
+    if (user_reaches(d, d->directory)) {
         (void)snprintf(d->postgres_data, sizeof d->postgres_data, "%.4000s/postgres", d->directory);
-    else
-        public_path(d, "/var/tmp", d->postgres_data, sizeof d->postgres_data);
-    enum outcome o = own_directory(d, d->postgres_data, err);
+        o = own_directory(d, d->postgres_data, err);
+    } else {
+        o = place_apart(d, "/var/lib/pawl-dev", "postgres.path", d->postgres_data,
+                        sizeof d->postgres_data, err);
+    }
     if (o != OK)
         return o;
     (void)snprintf(d->postgres_socket, sizeof d->postgres_socket, "%s", d->postgres_data);
     if (strlen(d->postgres_data) + strlen(SOCKET_NAME) <= SOCKET_PATH_MAX)
         return OK;
-    public_path(d, "/tmp", d->postgres_socket, sizeof d->postgres_socket);
-    return own_directory(d, d->postgres_socket, err);
+    return place_apart(d, "/tmp", "socket.path", d->postgres_socket, sizeof d->postgres_socket,
+                       err);
 }
 
 /* ---- making and starting it -------------------------------------------------------- */

@@ -103,9 +103,9 @@ static void note_doubt(const json_t *attempt, const char *status, char note[NOTE
     const char *by = json_str(attempt, "decided_by");
     bool happened = json_bool_or(attempt, "happened", false);
     char text[NOTE_BYTES / 2], at[OUTPUT_TIME_SIZE];
-    if (json_int_or(attempt, "deaths", 0) > 0)
+    if (json_bool_or(attempt, "died", false))
         add_note(note, "its process died with it");
-    else if (json_bool_or(attempt, "cut", false))
+    else if (json_bool_or(attempt, "cut", false) && (by || strcmp(status, "succeeded") != 0))
         add_note(note, "no answer came");
     if (by && !strcmp(by, "probe")) {
         add_note(note, happened ? "the tool was asked: it happened"
@@ -161,7 +161,7 @@ static bool is_straight(const json_t *call)
 {
     const json_t *attempts = json_arr(call, "attempts");
     const json_t *only = json_array_get(attempts, 0);
-    return json_array_size(attempts) <= 1 && json_int_or(only, "deaths", 0) == 0 &&
+    return json_array_size(attempts) <= 1 && !json_bool_or(only, "died", false) &&
            json_int_or(only, "probes", 0) == 0 && !json_bool_or(only, "cut", false) &&
            !json_str(only, "decided_by");
 }

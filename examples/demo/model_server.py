@@ -99,6 +99,16 @@ def json_or_none(text):
     return value if isinstance(value, dict) else None
 
 
+def receipts(names, looked_up, known, results):
+    """The last answer: what became of each invoice."""
+    lines = []
+    for customer, result in zip(known, results):
+        sent = json_or_none(result) or {}
+        lines.append(f"- {customer['customer']}: {sent.get('invoice', result[:120])}")
+    lines += [f"- {name}: not a customer" for name, c in zip(names, looked_up) if c not in known]
+    return "Done.\n" + "\n".join(lines), []
+
+
 def invoices(messages):
     """Look up everybody, send everybody an invoice, report.  One step each."""
     names = customers_in(messages)
@@ -111,21 +121,12 @@ def invoices(messages):
 
     looked_up = [json_or_none(r) for r in results[: len(names)]]
     known = [c for c in looked_up if c and "customer" in c and "amount" in c]
-    if len(results) == len(names) and known:
-        calls = [
-            call(2, i, "send_invoice", {"customer": c["customer"], "amount": c["amount"]})
-            for i, c in enumerate(known)
-        ]
-        return f"I know what {len(known)} of them owe, and will send the invoices.", calls
-
-    lines = []
-    for customer, result in zip(known, results[len(names):]):
-        sent = json_or_none(result)
-        number = sent.get("invoice") if sent else None
-        lines.append(f"- {customer['customer']}: " + (f"{number} sent" if number else result[:120]))
-    unknown = [n for n, c in zip(names, looked_up) if c not in known]
-    lines += [f"- {n}: not a customer" for n in unknown]
-    return "Done.\n" + "\n".join(lines), []
+    if len(results) > len(names) or not known:
+        return receipts(names, looked_up, known, results[len(names):])
+    calls = []
+    for index, c in enumerate(known):
+        calls.append(call(2, index, "send_invoice", {"customer": c["customer"], "amount": c["amount"]}))
+    return f"I know what {len(known)} of them owe, and will send the invoices.", calls
 
 
 def made_up(schema, name, step, index, messages):
