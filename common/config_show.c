@@ -49,8 +49,7 @@ static void redact_uri(const char *dsn, struct buf *out)
     const char *begin = strstr(dsn, "://") + 3;
     const char *end = begin + strcspn(begin, "/"); /* of the host's part */
     const char *at = memrchr(begin, '@', (size_t)(end - begin));
-    const char *query = strchr(end, '?');
-    if (!at && memchr(end, '@', query ? (size_t)(query - end) : strlen(end))) {
+    if (strchr(end, '@')) {
         (void)buf_add(out, dsn, (size_t)(begin - dsn));
         (void)buf_puts(out, hidden);
         return;
