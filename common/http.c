@@ -314,8 +314,11 @@ void http_release(struct http *http)
     if (!http)
         return;
     assert(http->inside == 0);
-    while (http->calls)
-        (void)http_cancel(http->calls);
+    for (struct http_call *call = http->calls, *next; call; call = next) {
+        next = call->next;
+        assert(!call->ending);
+        (void)http_cancel(call);
+    }
     CURLMcode rc = curl_multi_cleanup(http->multi);
     assert(rc == CURLM_OK);
     loop_timer_close(&http->timer);

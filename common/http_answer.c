@@ -87,6 +87,7 @@ static void hear(struct http_call *call)
         loop_timer_start(&call->timer, call->silence_timeout_ms);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): libcurl's signature */
 size_t http_on_header(char *bytes, size_t one, size_t n, void *arg)
 {
     (void)bytes;

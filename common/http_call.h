@@ -98,11 +98,11 @@ void http_call_drop(struct http_call *call); /* the same without a word: it was 
 MUST_CHECK enum outcome http_call_prepare(struct http_call *call,
                                           const struct http_request *request, struct error *err);
 
-/* ---- http_answer.c ------------------------------------------------------- */
+/* ---- http_answer.c: called by libcurl and the loop, `arg` is the call ------ */
 
-size_t http_on_header(char *bytes, size_t one, size_t n, void *call);
-size_t http_on_body(char *bytes, size_t one, size_t n, void *call);
-void http_on_call_time(void *call);
+size_t http_on_header(char *bytes, size_t one, size_t n, void *arg);
+size_t http_on_body(char *bytes, size_t one, size_t n, void *arg);
+void http_on_call_time(void *arg);
 void http_call_ended_with(struct http_call *call, CURLcode code);
 const char *http_call_header(struct http_call *call, const char *name); /* NULL: none */
 int64_t http_call_retry_after_ms(struct http_call *call);

@@ -131,6 +131,7 @@ static bool still_at_origin(struct http_call *call)
 
 /* libcurl has a connection and is about to send the request over it. From here
  * on nobody can be sure that the peer has not seen it.                      */
+/* NOLINTNEXTLINE(readability-non-const-parameter): libcurl's signature */
 static int on_curl_request(void *arg, char *peer_ip, char *own_ip, int peer_port, int own_port)
 {
     (void)peer_ip;

@@ -155,10 +155,9 @@ static struct metric_series *add_series(struct metric *m, char values[][METRIC_V
     return s;
 }
 
-static struct metric_series *find_or_add(struct metric *m, const char *const *given)
+static struct metric_series *find_or_add(struct metric *m, const char *const *given, size_t n)
 {
     char values[METRIC_LABELS_MAX][METRIC_VALUE_BYTES];
-    size_t n = label_count(m);
     clean_values(values, given, n);
     struct metric_series *s = find(m, values);
     if (s)
@@ -180,7 +179,7 @@ static struct metric_series *find_or_add(struct metric *m, const char *const *gi
 struct metric_series *metric_with(struct metric *m, ...)
 {
     assert(m->registered);
-    const char *values[METRIC_LABELS_MAX];
+    const char *values[METRIC_LABELS_MAX] = { NULL };
     size_t n = label_count(m);
     va_list args;
     va_start(args, m);
@@ -189,7 +188,7 @@ struct metric_series *metric_with(struct metric *m, ...)
         assert(values[i]);
     }
     va_end(args);
-    return find_or_add(m, values);
+    return find_or_add(m, values, n);
 }
 
 /* ---- names --------------------------------------------------------------- */
@@ -465,15 +464,18 @@ void metrics_register_process(const char *service, const char *version)
     atomic_store(&process_on, true);
 }
 
+/* The second number of statm is what is in RAM, in pages. */
 static double resident_bytes(void)
 {
-    long pages = 0;
+    char text[128] = "";
     FILE *f = fopen("/proc/self/statm", "re");
     if (!f)
         return 0;
-    if (fscanf(f, "%*s %ld", &pages) != 1)
-        pages = 0;
+    size_t n = fread(text, 1, sizeof text - 1, f);
     (void)fclose(f);
+    text[n] = '\0';
+    const char *second = strchr(text, ' ');
+    long pages = second ? strtol(second, NULL, 10) : 0;
     return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }
 

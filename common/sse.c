@@ -165,7 +165,7 @@ static enum outcome feed_start(struct sse *s, const char **bytes, size_t *n, str
         (*bytes)++;
         (*n)--;
     }
-    if (s->mark_seen == MARK_BYTES) {
+    if (s->mark_seen >= MARK_BYTES) {
         s->past_mark = true;
         return OK;
     }

@@ -55,7 +55,9 @@ static void *accept_all(void *arg)
 {
     struct peer *p = arg;
     for (int number = 1; !atomic_load(&p->stopping); number++) {
-        int fd = accept4(p->fd, NULL, NULL, SOCK_CLOEXEC);
+        struct sockaddr_in from;
+        socklen_t size = sizeof from;
+        int fd = accept4(p->fd, (struct sockaddr *)&from, &size, SOCK_CLOEXEC);
         if (fd < 0)
             break;
         assert(number <= PEER_TALKS_MAX);

@@ -27,7 +27,7 @@ static struct peer peer;
 static bool connections_may_be_old; /* drops the options that forbid it */
 
 #undef curl_easy_setopt
-CURLcode curl_easy_setopt(CURL *easy, CURLoption option, ...)
+CURLcode curl_easy_setopt(CURL *curl, CURLoption option, ...)
 {
     CURLcode (*real)(CURL *, CURLoption, ...) = NULL;
     *(void **)&real = dlsym(RTLD_NEXT, "curl_easy_setopt");
@@ -38,7 +38,7 @@ CURLcode curl_easy_setopt(CURL *easy, CURLoption option, ...)
     if (connections_may_be_old &&
         (option == CURLOPT_FRESH_CONNECT || option == CURLOPT_FORBID_REUSE))
         return CURLE_OK;
-    return real(easy, option, value);
+    return real(curl, option, value);
 }
 
 enum { RESOLVER_STUCK_MS = 15000 };
@@ -47,6 +47,7 @@ static atomic_int resolving;
 
 /* "missing.test" does not exist; "slow.test" does not answer as long as
  * resolver_stuck is set; all else is asked in earnest.                      */
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name) */
 int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
                 struct addrinfo **found)
 {
