@@ -53,32 +53,32 @@ static const char *name_shown(const char *name, char out[FILE_NAME_SHOWN + 4])
     return out;
 }
 
-PRINTF(4, 0)
-static void fail_at(struct error *err, const char *file, int line, const char *format, va_list args)
+static enum outcome refuse_at(struct error *err, const char *file, size_t line, const char *what)
 {
     char shown[FILE_NAME_SHOWN + 4];
-    struct error what;
-    (void)vsnprintf(what.text, sizeof what.text, format, args);
-    (void)fail(err, REFUSED, "%s:%d: %s", name_shown(file, shown), line, what.text);
+    (void)fail(err, REFUSED, "%s:%zu: %s", name_shown(file, shown), line, what);
+    return REFUSED;
 }
 
 enum outcome yaml_fail(struct error *err, const struct yaml_node *node, const char *format, ...)
 {
+    struct error what;
     va_list args;
     va_start(args, format);
-    fail_at(err, node->file, node->line, format, args);
+    (void)vsnprintf(what.text, sizeof what.text, format, args);
     va_end(args);
-    return REFUSED;
+    return refuse_at(err, node->file, (size_t)node->line, what.text);
 }
 
 PRINTF(3, 4)
 static enum outcome refuse(struct reader *r, size_t line, const char *format, ...)
 {
+    struct error what;
     va_list args;
     va_start(args, format);
-    fail_at(r->err, r->name, (int)line, format, args);
+    (void)vsnprintf(what.text, sizeof what.text, format, args);
     va_end(args);
-    return REFUSED;
+    return refuse_at(r->err, r->name, line, what.text);
 }
 
 static enum outcome refuse_size(struct reader *r)

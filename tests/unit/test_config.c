@@ -3,6 +3,7 @@
 #include "tests/unit/cm.h"
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,12 +28,18 @@ static int set_up(void **state)
     return mkdtemp(directory) && chdir(directory) == 0 ? 0 : -1;
 }
 
+static int remove_one(const char *path, const struct stat *status, int flag, struct FTW *where)
+{
+    (void)status;
+    (void)flag;
+    (void)where;
+    return remove(path);
+}
+
 static int tear_down(void **state)
 {
     (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -r '%s'", directory);
-    return chdir("/") == 0 && system(command) == 0 ? 0 : -1;
+    return chdir("/") == 0 ? nftw(directory, remove_one, 4, FTW_DEPTH | FTW_PHYS) : -1;
 }
 
 static void write_file(const char *name, const char *text)
