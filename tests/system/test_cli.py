@@ -106,6 +106,13 @@ def test_the_overview_names_every_command_and_each_explains_itself():
         assert told.returncode == 0 and "Usage" in told.stdout and "Examples" in told.stdout, words
 
 
+def test_the_manual_is_the_table_of_commands():
+    manual = (ROOT / "docs" / "cli.md").read_text()
+    assert manual.partition("## Commands\n\n")[2].strip() == bare("manual", "cli").stdout.strip(), (
+        "write the second half of docs/cli.md anew: pawl manual cli"
+    )
+
+
 def test_a_slip_of_the_pen_is_answered_with_the_right_word():
     assert "did you mean `start`?" in bare("run", "strat").stderr
     assert "did you mean --limit?" in bare("run", "list", "--limt", "3").stderr

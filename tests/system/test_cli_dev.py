@@ -13,8 +13,8 @@ from dev_stack import PAWL, DevStack, wait_for
 
 
 @pytest.fixture
-def stack():
-    found = DevStack()
+def stack(request):
+    found = DevStack(fresh="fresh" in request.keywords)
     yield found
     found.stop()
     if (found.directory / "state.json").exists():  # what a supervisor that was killed has left behind
@@ -128,6 +128,7 @@ def test_ctrl_c_stops_everything_in_order(stack):
     assert "received fast shutdown request" in log and "database system is shut down" in log
 
 
+@pytest.mark.fresh
 def test_what_cannot_start_says_so_and_stops_the_rest(stack, tmp_path):
     lonely = tmp_path / "bin"
     lonely.mkdir()
@@ -141,6 +142,7 @@ def test_what_cannot_start_says_so_and_stops_the_rest(stack, tmp_path):
     assert missing.returncode == 1 and "PAWL_POSTGRES_BIN" in missing.stderr
 
 
+@pytest.mark.fresh
 def test_a_long_path_still_has_a_socket(stack):
     stack.directory = stack.home / ("d" * 90)
     stack.environment["PAWL_DEV_DIR"] = str(stack.directory)
@@ -156,6 +158,7 @@ def test_a_long_path_still_has_a_socket(stack):
         socket_directory.rmdir()
 
 
+@pytest.mark.fresh
 @pytest.mark.skipif(os.getuid() != 0, reason="only root's Postgres is another user's")
 def test_roots_closed_home_is_no_obstacle(stack):
     stack.home.chmod(0o700)

@@ -1,0 +1,155 @@
+"""Requests through Kafka: what becomes a run, what goes to the dead letters, and what is announced."""
+
+import json
+
+import pytest
+
+from model import Call, Say
+from tool import CloseWithoutAnswer
+from waiting import wait_until
+
+TYPE = "dev.pawl.run.requested.v1"
+
+
+def ask(stack, value, key=None, headers=()):
+    if not isinstance(value, (str, bytes, type(None))):
+        value = json.dumps(value)
+    stack.kafka.produce(stack.kafka.names["requests"], value, key, headers)
+
+
+def ready(stack):
+    stack.up()
+    stack.publish()
+    stack.model.script(Say("done"))
+    stack.wait_joined("planner-1")
+
+
+def events(stack, kind):
+    wanted = f"dev.pawl.run.{kind}.v1"
+    return [e for e in stack.kafka.consume(stack.kafka.names["events"]) if e["headers"].get("ce_type") == wanted]
+
+
+def wait_events(stack, kind, count=1):
+    return wait_until(lambda: found if len(found := events(stack, kind)) >= count else None,
+                      f"{count} events '{kind}'", pause=0.3, watch=stack.check)
+
+
+def test_three_forms_of_a_request(stack):
+    ready(stack)
+    ask(stack, {"id": "bare-1", "agent": "agent", "input": "bare"})
+    ask(stack, {"specversion": "1.0", "id": "s-1", "source": "/tests", "type": TYPE,
+                "data": {"agent": "agent", "input": "structured"}},
+        headers=[("content-type", "application/cloudevents+json")])
+    ask(stack, {"agent": "agent", "input": {"as": "binary"}},
+        headers=[("ce_specversion", "1.0"), ("ce_id", "b-1"), ("ce_source", "/tests"), ("ce_type", TYPE),
+                 ("content-type", "application/json")])
+    runs = wait_until(lambda: r if len(r := stack.runs()) == 3 else None, "three runs", watch=stack.check)
+    for run in runs:
+        run.wait()
+    asked = json.dumps([ask.messages for ask in stack.model.asks])
+    assert all(word in asked for word in ("bare", "structured", "binary"))
+
+
+def test_the_same_request_twice_is_one_run(stack):
+    ready(stack)
+    for _ in range(3):
+        ask(stack, {"id": "same", "agent": "agent", "input": "go"})
+    ask(stack, {"id": "other", "agent": "agent", "input": "go"})
+    wait_until(lambda: len(stack.runs()) == 2, "two runs", watch=stack.check)
+    for run in stack.runs():
+        run.wait()
+    assert len(stack.runs()) == 2
+    assert len(stack.model.asks) == 2
+
+
+BAD = [
+    ("null", None, "null_value"),
+    ("not-utf8", b'{"id":"x","agent":"\xff\xfe","input":1}', "not_utf8"),
+    ("not-json", b"{nonsense", "bad_json"),
+    ("no-agent", b'{"id":"x","input":"go"}', "missing_field"),
+    ("wrong-type", b'{"id":"x","agent":7,"input":"go"}', "wrong_type"),
+    ("deep", b'{"id":"x","agent":"agent","input":' + b"[" * 500 + b"]" * 500 + b"}", "too_deep"),
+    ("past", b'{"id":"x","agent":"agent","input":"go","deadline":"2001-01-01T00:00:00Z"}', "past_deadline"),
+    ("unknown-agent", b'{"id":"x","agent":"nobody","input":"go"}', "unknown_agent"),
+]
+
+
+@pytest.fixture
+def poisoned(stack):
+    """All bad requests at once, then a good one."""
+    ready(stack)
+    for name, value, _ in BAD:
+        ask(stack, value, key=name, headers=[("x-mine", name)])
+    ask(stack, {"id": "conflict", "agent": "agent", "input": "one"})
+    wait_until(lambda: len(stack.runs()) == 1, "the good one is a run", watch=stack.check)
+    ask(stack, {"id": "conflict", "agent": "agent", "input": "two"}, key="conflict", headers=[("x-mine", "conflict")])
+    return stack
+
+
+def test_bad_requests_go_to_the_dead_letters_unchanged(poisoned):
+    stack = poisoned
+    wanted = {name: (value, code) for name, value, code in BAD}
+    wanted["conflict"] = (json.dumps({"id": "conflict", "agent": "agent", "input": "two"}).encode(), "conflict")
+    letters = wait_until(lambda: r if len(r := stack.kafka.consume(stack.kafka.dlq)) >= len(wanted) else None,
+                         "every bad request is a dead letter", pause=0.3, watch=stack.check)
+    assert len(letters) == len(wanted)
+    for letter in letters:
+        name = letter["key"]
+        assert letter["headers"]["x-mine"] == name
+        assert letter["headers"]["pawl_dlq_error_code"] == wanted[name][1], letter["headers"]
+        assert letter["headers"]["pawl_dlq_topic"] == stack.kafka.names["requests"]
+        assert letter["headers"]["pawl_dlq_error_message"]
+    values = [value or b"" for value in stack.kafka.values(stack.kafka.dlq)]
+    assert sorted(values) == sorted(value or b"" for value, _ in wanted.values())
+    stack.runs()[0].wait()
+    assert len(stack.runs()) == 1
+
+
+def test_the_life_of_a_run_is_announced(stack):
+    stack.up()
+    stack.publish(tools={"send": {"on_unknown": "ask"}})
+    stack.tools.behave("send", CloseWithoutAnswer())
+    stack.model.script(Call(("send", {"n": 1})), Say("the answer"))
+    ask(stack, {"specversion": "1.0", "id": "r-1", "source": "/tests", "type": TYPE,
+                "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+                "data": {"agent": "agent", "input": "go"}},
+        headers=[("content-type", "application/cloudevents+json")])
+    run = wait_until(stack.runs, "the run is accepted", watch=stack.check)[0].wait("suspended")
+    accepted = wait_events(stack, "accepted")[0]
+    wait_events(stack, "waiting")
+    assert stack.tools.executions("send")[0].headers.get("traceparent", "").startswith("00-4bf92f3577b34da6")
+    stack.decide(run, 1, 0, "happened")
+    run.wait()
+    ended = wait_events(stack, "succeeded")[0]
+    for event in (accepted, ended):
+        headers = event["headers"]
+        assert headers["ce_specversion"] == "1.0" and headers["ce_id"] and headers["ce_source"]
+        assert event["key"] == run.id
+        assert json.loads(event["payload"])["run"] == run.id
+    assert "the answer" in ended["payload"]
+    assert accepted["headers"]["ce_id"] != ended["headers"]["ce_id"]
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+def test_every_end_is_announced(stack, end):
+    stack.up()
+    stack.publish(tools={"send": {"timeout": "60s", "on_unknown": "ask"}}, agent={"limits": {"steps": 1}})
+    stack.tools.behave("send", CloseWithoutAnswer())
+    stack.model.script(Call(("send", {"n": 1})), Call(("send", {"n": 2})))
+    run = stack.run().wait("suspended")
+    if end == "cancelled":
+        stack.pawl("run", "cancel", run.id, "--reason", "because")
+    else:
+        stack.decide(run, 1, 0, "happened")
+    run.wait(end)
+    event = wait_events(stack, end)[0]
+    assert event["key"] == run.id
+
+
+def test_lag_is_shown_and_falls_to_nothing(stack):
+    ready(stack)
+    for n in range(20):
+        ask(stack, {"id": f"n{n}", "agent": "agent", "input": "go"})
+    wait_until(lambda: len(stack.runs()) == 20, "all are accepted", watch=stack.check)
+    for run in stack.runs():
+        run.wait()
