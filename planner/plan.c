@@ -4,8 +4,8 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "planner/judge.h"
 #include "planner/prompt.h"
-#include "planner/verdict.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -86,14 +86,18 @@ static enum plan_state claim_answer(struct plan *p, const struct plan_event *ev)
 {
     if (ev->outcome == RETRY)
         return PLAN_CLAIM;
-    if (ev->outcome != OK || ev->claim->answer != STORE_YOURS) {
-        p->keep_history = ev->outcome == OK && ev->claim->answer != STORE_DONE;
+    if (!ev->claim || ev->claim->answer != STORE_YOURS) {
+        p->keep_history = ev->claim && ev->claim->answer != STORE_DONE;
         return PLAN_DONE; /* it is, or will be, somebody else's business */
     }
     FAULT_POINT(PLANNER_AFTER_PLAN_CLAIM);
     take_claim(p, ev->claim);
     if (p->stop == PLAN_GIVE_BACK)
         return give_back(p);
+    if (ev->outcome != OK) { /* ours, but what was said before cannot be read */
+        p->why = *ev->err;
+        return commit_with(p, STORE_PLAN_FAIL, "history_unreadable", p->why.text);
+    }
     if (conversation_read(&p->conversation, &p->scratch, ev->claim->rows, ev->claim->row_count,
                           &p->why) != OK)
         return commit_with(p, STORE_PLAN_FAIL, "prompt_too_large", p->why.text);
@@ -224,12 +228,12 @@ static enum plan_state think_answer(struct plan *p, const struct plan_event *ev)
     if (p->reply->outcome != OK)
         return think_failed(p);
     struct store_item *items;
-    if (verdict_items(p->reply, p->agent, &p->arena, &items, &p->why) != OK)
+    if (judge_items(p->reply, p->agent, &p->arena, &items, &p->why) != OK)
         return commit_with(p, STORE_PLAN_FAIL, "answer_too_large", p->why.text);
     p->plan.items = items;
     p->plan.item_count = p->reply->item_count;
     const char *code = NULL;
-    enum store_plan_outcome outcome = verdict_outcome(p->reply, &code, &p->why);
+    enum store_plan_outcome outcome = judge_outcome(p->reply, &code, &p->why);
     return commit_with(p, outcome, code, code ? p->why.text : NULL);
 }
 

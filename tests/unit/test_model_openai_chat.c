@@ -4,19 +4,16 @@
  * Every stream is read three times: whole, byte by byte, and cut in two at every
  * place; the three replies must be the same.
  */
+#include "tests/unit/cm.h"
+
 #include "common/json.h"
 #include "common/memory.h"
 #include "planner/model_openai_chat.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define EVENT(json) "data: " json "\n\n"
 #define DELTA(json) EVENT("{\"choices\":[{\"index\":0,\"delta\":" json "}]}")

@@ -1,5 +1,5 @@
 /*
- * verdict.h -- judges the calls that a model asks for, before anybody makes them.
+ * judge.h -- judges the calls that a model asks for, before anybody makes them.
  *
  *     model_reply --> one store_item each --> commit_plans
  *                     calls that may not be made carry `refused`: a sentence that
@@ -21,8 +21,8 @@
  * Threads: pure.
  * Errors:  REFUSED: the arena is full.
  */
-#ifndef PAWL_PLANNER_VERDICT_H
-#define PAWL_PLANNER_VERDICT_H
+#ifndef PAWL_PLANNER_JUDGE_H
+#define PAWL_PLANNER_JUDGE_H
 
 #include "common/arena.h"
 #include "common/outcome.h"
@@ -34,13 +34,13 @@
 
 /* One item for each of the reply's, in their order; strings are the reply's or the
  * arena's.                                                                   */
-MUST_CHECK enum outcome verdict_items(const struct model_reply *reply,
-                                      const struct registry_agent *agent, struct arena *arena,
-                                      struct store_item **items, struct error *err);
+MUST_CHECK enum outcome judge_items(const struct model_reply *reply,
+                                    const struct registry_agent *agent, struct arena *arena,
+                                    struct store_item **items, struct error *err);
 
 /* What the reply as a whole means for the run: CALLS, FINAL, or FAIL with code and
  * text for an answer that was cut short.                                     */
-enum store_plan_outcome verdict_outcome(const struct model_reply *reply, const char **code,
-                                        struct error *why);
+enum store_plan_outcome judge_outcome(const struct model_reply *reply, const char **code,
+                                      struct error *why);
 
 #endif

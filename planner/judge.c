@@ -1,4 +1,4 @@
-#include "planner/verdict.h"
+#include "planner/judge.h"
 
 #include "common/buf.h"
 #include "common/json.h"
@@ -109,8 +109,8 @@ static bool judge_call(const struct model_reply *reply, const struct reply_item 
     return item->refused != NULL;
 }
 
-enum outcome verdict_items(const struct model_reply *reply, const struct registry_agent *agent,
-                           struct arena *arena, struct store_item **items, struct error *err)
+enum outcome judge_items(const struct model_reply *reply, const struct registry_agent *agent,
+                         struct arena *arena, struct store_item **items, struct error *err)
 {
     struct store_item *out = arena_alloc_array(arena, reply->item_count, sizeof *out);
     bool fits = out != NULL;
@@ -132,8 +132,8 @@ enum outcome verdict_items(const struct model_reply *reply, const struct registr
     return OK;
 }
 
-enum store_plan_outcome verdict_outcome(const struct model_reply *reply, const char **code,
-                                        struct error *why)
+enum store_plan_outcome judge_outcome(const struct model_reply *reply, const char **code,
+                                      struct error *why)
 {
     if (reply->call_count > 0)
         return STORE_PLAN_CALLS;

@@ -1,0 +1,364 @@
+/*
+ * test_prompt.c -- from rows to the body of a request, step by step and all at
+ * once: a history that grew must say the same as one that was read anew.
+ */
+#include "tests/unit/cm.h"
+
+#include "planner/prompt.h"
+
+#include "common/json.h"
+#include "common/memory.h"
+#include "planner/model_openai_chat.h"
+
+#include <stdint.h>
+#include <string.h>
+
+static struct model_def model = { .model = "m" };
+static struct prompt_frame frame = { .model = &model, .instructions = "Be good." };
+
+static int set_up(void **state)
+{
+    (void)state;
+    model.options = json_object();
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    json_decref(model.options);
+    return 0;
+}
+
+#define INPUT(json)                                                               \
+    {                                                                             \
+        .kind = STORE_ROW_INPUT, .content = (json), .content_n = sizeof(json) - 1 \
+    }
+#define SAID(step_, json)                                                              \
+    {                                                                                  \
+        .kind = STORE_ROW_ITEM, .step = (step_), .type = STORE_TEXT, .content = "...", \
+        .content_n = 3, .raw = (json), .raw_n = sizeof(json) - 1                       \
+    }
+#define ASKED(step_, index_, id)                                                                 \
+    {                                                                                            \
+        .kind = STORE_ROW_ITEM, .step = (step_), .index = (index_), .type = STORE_FUNCTION_CALL, \
+        .call_id = (id), .tool = "t", .arguments = "{}"                                          \
+    }
+#define CAME(step_, index_, id, status_, text)                                         \
+    {                                                                                  \
+        .kind = STORE_ROW_RESULT, .step = (step_), .index = (index_), .call_id = (id), \
+        .status = (status_), .content = (text), .content_n = sizeof(text) - 1          \
+    }
+#define COUNT(rows) (sizeof(rows) / sizeof *(rows))
+
+/* Extends the history by the rows; returns the messages of the body. */
+static json_t *extend(struct history *h, const struct store_row *rows, size_t count)
+{
+    struct arena arena;
+    struct conversation c;
+    struct error err;
+    arena_init(&arena, (size_t)1 << 20);
+    assert_int_equal(conversation_read(&c, &arena, rows, count, &err), OK);
+    assert_int_equal(prompt_extend(&openai_chat, &frame, &c, &arena, h, &err), OK);
+    arena_free(&arena);
+    json_t *body =
+        json_loadb(h->text.data, h->text.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+    assert_non_null(body);
+    json_t *messages = json_incref(json_arr(body, "messages"));
+    json_decref(body);
+    return messages;
+}
+
+static void assert_message(const json_t *messages, size_t at, const char *role, const char *content)
+{
+    const json_t *message = json_array_get(messages, at);
+    assert_string_equal(json_str(message, "role"), role);
+    assert_string_equal(json_str(message, "content"), content);
+}
+
+static struct history *new_history(void)
+{
+    static const struct uuid run = { { 1 } };
+    return history_new(&run);
+}
+
+static const struct store_row whole_run[] = {
+    INPUT("\"Send \\u0000 it\""),
+    SAID(1, "{\"role\":\"assistant\",\"content\":\"one\",\"extra\":1}"),
+    ASKED(1, 1, "a"),
+    ASKED(1, 2, "b"),
+    CAME(1, 1, "a", "succeeded", "42"),
+    CAME(1, 2, "b", "failed", "no such thing"),
+    SAID(2, "{\"role\":\"assistant\",\"content\":\"two\"}"),
+    ASKED(2, 1, "c"),
+    CAME(2, 1, "c", "succeeded", ""),
+};
+
+static void makes_a_prompt_of_rows(void **state)
+{
+    (void)state;
+    struct history *h = new_history();
+    json_t *m = extend(h, whole_run, COUNT(whole_run));
+    assert_int_equal(json_array_size(m), 7);
+    assert_message(m, 0, "system", "Be good.");
+    assert_int_equal(json_string_length(json_object_get(json_array_get(m, 1), "content")), 9);
+    assert_message(m, 2, "assistant", "one");
+    assert_int_equal(json_int_or(json_array_get(m, 2), "extra", 0), 1);
+    assert_message(m, 3, "tool", "42");
+    assert_string_equal(json_str(json_array_get(m, 3), "tool_call_id"), "a");
+    assert_message(m, 4, "tool", "The tool answered with an error: no such thing");
+    assert_message(m, 5, "assistant", "two");
+    assert_message(m, 6, "tool", "");
+    assert_int_equal(h->known_step, 2);
+    json_decref(m);
+    history_free(h);
+}
+
+static void input_that_is_no_string_is_said_as_json(void **state)
+{
+    (void)state;
+    const struct store_row rows[] = { INPUT("{\"order\": [1, 0.1]}") };
+    struct history *h = new_history();
+    json_t *m = extend(h, rows, 1);
+    assert_message(m, 1, "user", "{\"order\": [1, 0.1]}");
+    assert_int_equal(h->known_step, 0);
+    json_decref(m);
+    history_free(h);
+}
+
+/* As a planner does it: own answers are added at the commit, results come with the
+ * next claim.                                                                */
+static void grows_to_the_same_text(void **state)
+{
+    (void)state;
+    struct history *grown = new_history(), *read = new_history();
+    json_decref(extend(grown, whole_run, 1));
+    assert_true(prompt_add_answer(&openai_chat, whole_run[1].raw, whole_run[1].raw_n, 1, grown));
+    assert_int_equal(grown->known_step, 1);
+    history_cut(grown, grown->stable_len); /* as the cache does */
+    json_decref(extend(grown, whole_run + 4, 2));
+    assert_true(prompt_add_answer(&openai_chat, whole_run[6].raw, whole_run[6].raw_n, 2, grown));
+    json_decref(extend(grown, whole_run + 8, 1));
+
+    json_decref(extend(read, whole_run, COUNT(whole_run)));
+    assert_int_equal(grown->text.len, read->text.len);
+    assert_string_equal(grown->text.data, read->text.data);
+    history_free(grown);
+    history_free(read);
+}
+
+/* A late result takes the place of `unknown` as long as nobody planned on it. */
+static void results_of_the_last_step_are_not_kept(void **state)
+{
+    (void)state;
+    const struct store_row before[] = { CAME(2, 1, "c", "unknown", "timeout") };
+    const struct store_row after[] = { CAME(2, 1, "c", "succeeded", "late but true") };
+    struct history *h = new_history();
+    json_decref(extend(h, whole_run, COUNT(whole_run) - 1));
+    history_cut(h, h->stable_len);
+    json_t *m = extend(h, before, 1);
+    assert_int_equal(json_array_size(m), 7);
+    assert_memory_equal(json_str(json_array_get(m, 6), "content"), "Outcome unknown", 15);
+    json_decref(m);
+    history_cut(h, h->stable_len); /* the model failed; the step is claimed again */
+    m = extend(h, after, 1);
+    assert_int_equal(json_array_size(m), 7);
+    assert_message(m, 6, "tool", "late but true");
+    json_decref(m);
+    history_free(h);
+}
+
+/* Another planner made steps in between: they come with the claim. */
+static void catches_up(void **state)
+{
+    (void)state;
+    struct history *h = new_history(), *read = new_history();
+    json_decref(extend(h, whole_run, 1));
+    assert_true(prompt_add_answer(&openai_chat, whole_run[1].raw, whole_run[1].raw_n, 1, h));
+    json_decref(extend(h, whole_run + 4, COUNT(whole_run) - 4));
+    json_decref(extend(read, whole_run, COUNT(whole_run)));
+    assert_string_equal(h->text.data, read->text.data);
+    assert_int_equal(h->known_step, 2);
+    history_free(h);
+    history_free(read);
+}
+
+static void every_call_gets_a_result(void **state)
+{
+    (void)state;
+    struct store_row rows[] = {
+        INPUT("\"x\""),
+        SAID(1, "{\"role\":\"assistant\"}"),
+        ASKED(1, 1, "a"),
+        ASKED(1, 2, "b"),
+        ASKED(1, 3, "c"),
+        ASKED(1, 4, "d"),
+        ASKED(1, 5, "e"),
+        ASKED(1, 6, "f"),
+        ASKED(1, 7, "g"),
+        CAME(1, 1, "a", "failed_before_effect", "connection refused"),
+        CAME(1, 2, "b", "unknown", "timeout after 5s"),
+        CAME(1, 3, "c", "denied", ""),
+        CAME(1, 4, "d", "cancelled", ""),
+        CAME(1, 5, "e", NULL, ""),
+        CAME(1, 6, "f", "failed", "boom"),
+        /* and nothing at all for g */
+    };
+    rows[13].refused = "there is no tool 'x'";
+    rows[14].error_code = "http_500";
+    struct history *h = new_history();
+    json_t *m = extend(h, rows, COUNT(rows));
+    assert_int_equal(json_array_size(m), 10);
+    assert_message(m, 3, "tool", "Not executed: the tool was not reached: connection refused");
+    const char *unknown = json_str(json_array_get(m, 4), "content");
+    assert_non_null(strstr(unknown, "may have been executed"));
+    assert_non_null(strstr(unknown, "Do not simply repeat it"));
+    assert_non_null(strstr(unknown, "timeout after 5s"));
+    assert_message(m, 5, "tool", "Not executed: a person refused this call.");
+    assert_message(m, 6, "tool", "Not executed: this call was cancelled.");
+    assert_message(m, 7, "tool", "Not executed: there is no tool 'x'");
+    assert_message(m, 8, "tool", "The tool answered with an error (http_500): boom");
+    assert_message(m, 9, "tool", "Not executed: this call was never begun.");
+    json_decref(m);
+    history_free(h);
+}
+
+static void too_large_a_prompt_is_refused(void **state)
+{
+    (void)state;
+    struct history *h = new_history();
+    h->text.limit_bytes = 200;
+    struct arena arena;
+    struct conversation c;
+    struct error err;
+    arena_init(&arena, (size_t)1 << 20);
+    assert_int_equal(conversation_read(&c, &arena, whole_run, COUNT(whole_run), &err), OK);
+    assert_int_equal(prompt_extend(&openai_chat, &frame, &c, &arena, h, &err), REFUSED);
+    assert_int_equal(h->known_step, 0);
+    arena_free(&arena);
+    arena_init(&arena, 300);
+    assert_int_equal(conversation_read(&c, &arena, whole_run, COUNT(whole_run), &err), REFUSED);
+    arena_free(&arena);
+    history_free(h);
+}
+
+static void without_input_there_is_no_prompt(void **state)
+{
+    (void)state;
+    struct history *h = new_history();
+    struct arena arena;
+    struct conversation c;
+    struct error err;
+    arena_init(&arena, (size_t)1 << 20);
+    assert_int_equal(conversation_read(&c, &arena, whole_run + 1, 2, &err), OK);
+    assert_int_equal(prompt_extend(&openai_chat, &frame, &c, &arena, h, &err), REFUSED);
+    arena_free(&arena);
+    history_free(h);
+}
+
+/* ---- the cache ------------------------------------------------------------------- */
+
+static struct history *known(int n, size_t text_bytes)
+{
+    struct uuid run = { { 0 } };
+    memcpy(run.b, &n, sizeof n);
+    struct history *h = history_new(&run);
+    AUTO_FREE char *text = xcalloc(1, text_bytes + 1);
+    memset(text, 'x', text_bytes);
+    assert_true(buf_add(&h->text, text, text_bytes));
+    h->stable_len = text_bytes;
+    h->known_step = n + 1;
+    h->epoch = 1;
+    return h;
+}
+
+static int known_step_of(struct history_cache *cache, int n)
+{
+    struct uuid run = { { 0 } };
+    memcpy(run.b, &n, sizeof n);
+    struct history *h = history_take(cache, &run);
+    int step = h->known_step;
+    history_free(h);
+    return step;
+}
+
+static void the_cache_is_bounded_and_drops_the_oldest(void **state)
+{
+    (void)state;
+    struct history_cache cache;
+    history_cache_init(&cache, (size_t)1 << 20);
+    for (int n = 0; n < 1000; n++) {
+        history_put(&cache, known(n, 10000), n);
+        assert_true(cache.used_bytes <= cache.limit_bytes);
+    }
+    assert_true(cache.count > 20 && cache.count < 105);
+    assert_int_equal(known_step_of(&cache, 0), 0);
+    assert_int_equal(known_step_of(&cache, 999), 1000);
+    assert_int_equal(known_step_of(&cache, 999), 0); /* it was taken out */
+    assert_int_equal(known_step_of(&cache, 990), 991);
+    history_cache_release(&cache);
+}
+
+static void the_cache_finds_many(void **state)
+{
+    (void)state;
+    struct history_cache cache;
+    history_cache_init(&cache, SIZE_MAX);
+    for (int n = 0; n < 5000; n++)
+        history_put(&cache, known(n, 10), n);
+    for (int n = 4999; n >= 0; n--)
+        assert_int_equal(known_step_of(&cache, n), n + 1);
+    assert_int_equal(cache.count, 0);
+    assert_int_equal(cache.used_bytes, 0);
+    history_cache_release(&cache);
+}
+
+static void the_cache_keeps_nothing_of_no_use(void **state)
+{
+    (void)state;
+    struct history_cache cache;
+    history_cache_init(&cache, 100000);
+    history_put(&cache, new_history(), 0);    /* knows nothing */
+    history_put(&cache, known(1, 200000), 0); /* larger than all of it */
+    assert_int_equal(cache.count, 0);
+    history_put(&cache, known(1, 10), 0);
+    history_put(&cache, known(1, 20), 1); /* the same run */
+    assert_int_equal(cache.count, 1);
+    history_put(&cache, known(2, 20), 5);
+    assert_int_equal(history_cache_expire(&cache, 5), 1);
+    assert_int_equal(known_step_of(&cache, 2), 3);
+    history_cache_release(&cache);
+}
+
+static void the_cache_cuts_what_is_not_stable(void **state)
+{
+    (void)state;
+    struct history_cache cache;
+    history_cache_init(&cache, 100000);
+    struct history *h = known(1, 10);
+    assert_true(buf_puts(&h->text, "results"));
+    history_put(&cache, h, 0);
+    h = history_take(&cache, &h->run);
+    assert_string_equal(h->text.data, "xxxxxxxxxx");
+    history_free(h);
+    history_cache_release(&cache);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(makes_a_prompt_of_rows),
+        cmocka_unit_test(input_that_is_no_string_is_said_as_json),
+        cmocka_unit_test(grows_to_the_same_text),
+        cmocka_unit_test(results_of_the_last_step_are_not_kept),
+        cmocka_unit_test(catches_up),
+        cmocka_unit_test(every_call_gets_a_result),
+        cmocka_unit_test(too_large_a_prompt_is_refused),
+        cmocka_unit_test(without_input_there_is_no_prompt),
+        cmocka_unit_test(the_cache_is_bounded_and_drops_the_oldest),
+        cmocka_unit_test(the_cache_finds_many),
+        cmocka_unit_test(the_cache_keeps_nothing_of_no_use),
+        cmocka_unit_test(the_cache_cuts_what_is_not_stable),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
