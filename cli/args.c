@@ -60,6 +60,37 @@ static void print_command_help(const struct cli_command *command)
         printf("\n%s\n%s", output_bold("Examples"), command->examples);
 }
 
+/* One command as a section of docs/cli.md. */
+static void print_manual_section(const struct cli_command *command, FILE *out)
+{
+    fprintf(out, "### pawl %s%s%s\n\n%s\n\n    ", command->noun, command->verb ? " " : "",
+            command->verb ? command->verb : "", command->summary);
+    args_print_usage(command, out);
+    if (command->more)
+        fprintf(out, "\n%s\n", command->more);
+    if (command->option_count)
+        fprintf(out, "\n| option | meaning |\n|---|---|\n");
+    for (size_t i = 0; i < command->option_count; i++) {
+        const struct cli_option *o = &command->options[i];
+        fprintf(out, "| `--%s%s%s` | %s |\n", o->name, o->value ? " " : "",
+                o->value ? o->value : "", o->help);
+    }
+    if (command->examples)
+        fprintf(out, "\n```sh\n");
+    for (const char *line = command->examples; line && *line; line = strchr(line, '\n') + 1)
+        fprintf(out, "%.*s\n", (int)strcspn(line, "\n") - 2, line + 2);
+    if (command->examples)
+        fprintf(out, "```\n");
+    (void)fputc('\n', out);
+}
+
+void args_print_manual(FILE *out)
+{
+    for (size_t i = 0; i < cli_command_count; i++)
+        if (!cli_commands[i].hidden)
+            print_manual_section(&cli_commands[i], out);
+}
+
 static void print_command_line(const struct cli_command *command)
 {
     char words[64];

@@ -19,4 +19,7 @@ MUST_CHECK bool args_read(struct cli *cli, int argc, char **argv, int *exit_code
 /* `pawl NOUN VERB [options] OPERANDS` */
 void args_print_usage(const struct cli_command *command, FILE *out);
 
+/* Every command as Markdown: the second half of docs/cli.md. */
+void args_print_manual(FILE *out);
+
 #endif

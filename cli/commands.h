@@ -29,6 +29,7 @@ int migrate_up_command(struct cli *cli);
 int migrate_status_command(struct cli *cli);
 int config_check_command(struct cli *cli);
 int config_show_command(struct cli *cli);
+int manual_command(struct cli *cli);
 
 /* dev.c */
 int dev_up_command(struct cli *cli);

@@ -1,6 +1,8 @@
 /*
- * config_command.c -- `pawl config check` and `pawl config show`.
+ * config_command.c -- `pawl config check`, `pawl config show`, and the manual
+ * pages in docs/ that are made from the program's own tables.
  */
+#include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -93,4 +95,19 @@ int config_show_command(struct cli *cli)
     if (code == CLI_DONE)
         config_print(&cli->config, stdout, cli_given(cli, "json"));
     return code;
+}
+
+/* Hidden: `pawl manual cli > docs/...`. */
+int manual_command(struct cli *cli)
+{
+    const char *page = cli->operands[0];
+    if (!strcmp(page, "cli"))
+        args_print_manual(stdout);
+    else if (!strcmp(page, "settings"))
+        config_print_manual(stdout);
+    else if (!strcmp(page, "definitions"))
+        catalog_print_manual(stdout);
+    else
+        return cli_usage(cli, "'%s' is neither cli, settings nor definitions", page);
+    return CLI_DONE;
 }

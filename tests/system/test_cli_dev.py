@@ -13,8 +13,18 @@ from dev_stack import PAWL, DevStack, wait_for
 
 
 @pytest.fixture
-def stack(request):
-    found = DevStack(fresh="fresh" in request.keywords)
+def stack():
+    yield from one_stack(fresh=False)
+
+
+@pytest.fixture
+def fresh_stack():
+    """Without a cluster yet."""
+    yield from one_stack(fresh=True)
+
+
+def one_stack(fresh):
+    found = DevStack(fresh)
     yield found
     found.stop()
     if (found.directory / "state.json").exists():  # what a supervisor that was killed has left behind
@@ -128,48 +138,45 @@ def test_ctrl_c_stops_everything_in_order(stack):
     assert "received fast shutdown request" in log and "database system is shut down" in log
 
 
-@pytest.mark.fresh
-def test_what_cannot_start_says_so_and_stops_the_rest(stack, tmp_path):
+def test_what_cannot_start_says_so_and_stops_the_rest(fresh_stack, tmp_path):
     lonely = tmp_path / "bin"
     lonely.mkdir()
     program = lonely / "pawl"
     program.write_bytes(PAWL.read_bytes())
     program.chmod(0o755)
-    done = subprocess.run([str(program), "dev"], env=stack.environment, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([str(program), "dev"], env=fresh_stack.environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1 and "planner" in done.stderr
-    assert stack.run("dev", "status").returncode == 1 and not is_alive(stack.pid("postgres"))
-    missing = stack.run("dev", env={"PAWL_POSTGRES_BIN": "/nowhere"})
+    assert fresh_stack.run("dev", "status").returncode == 1 and not is_alive(fresh_stack.pid("postgres"))
+    missing = fresh_stack.run("dev", env={"PAWL_POSTGRES_BIN": "/nowhere"})
     assert missing.returncode == 1 and "PAWL_POSTGRES_BIN" in missing.stderr
 
 
-@pytest.mark.fresh
-def test_a_long_path_still_has_a_socket(stack):
-    stack.directory = stack.home / ("d" * 90)
-    stack.environment["PAWL_DEV_DIR"] = str(stack.directory)
-    stack.start(*EMPTY)
-    socket_directory = Path(stack.state()["socket"])
+def test_a_long_path_still_has_a_socket(fresh_stack):
+    fresh_stack.directory = fresh_stack.home / ("d" * 90)
+    fresh_stack.environment["PAWL_DEV_DIR"] = str(fresh_stack.directory)
+    fresh_stack.start(*EMPTY)
+    socket_directory = Path(fresh_stack.state()["socket"])
     try:
-        assert stack.json("run", "list") == [] and socket_directory.parent == Path("/tmp")
-        stack.stop()
-        stack.start(*EMPTY)
-        assert stack.state()["socket"] == str(socket_directory)
+        assert fresh_stack.json("run", "list") == [] and socket_directory.parent == Path("/tmp")
+        fresh_stack.stop()
+        fresh_stack.start(*EMPTY)
+        assert fresh_stack.state()["socket"] == str(socket_directory)
     finally:
-        stack.stop()
+        fresh_stack.stop()
         socket_directory.rmdir()
 
 
-@pytest.mark.fresh
 @pytest.mark.skipif(os.getuid() != 0, reason="only root's Postgres is another user's")
-def test_roots_closed_home_is_no_obstacle(stack):
-    stack.home.chmod(0o700)
-    stack.start(*EMPTY)
-    data = Path(stack.state()["data"])
+def test_roots_closed_home_is_no_obstacle(fresh_stack):
+    fresh_stack.home.chmod(0o700)
+    fresh_stack.start(*EMPTY)
+    data = Path(fresh_stack.state()["data"])
     try:
-        assert stack.json("run", "list") == [] and data.parent == Path("/var/lib/pawl-dev")
-        stack.sql("CREATE TABLE kept AS SELECT 1234 AS number")
-        stack.stop()
-        stack.start(*EMPTY)
-        assert stack.sql("SELECT number FROM kept") == 1234
+        assert fresh_stack.json("run", "list") == [] and data.parent == Path("/var/lib/pawl-dev")
+        fresh_stack.sql("CREATE TABLE kept AS SELECT 1234 AS number")
+        fresh_stack.stop()
+        fresh_stack.start(*EMPTY)
+        assert fresh_stack.sql("SELECT number FROM kept") == 1234
     finally:
-        stack.stop()
+        fresh_stack.stop()
         shutil.rmtree(data)
