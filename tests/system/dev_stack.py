@@ -8,26 +8,15 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import psycopg2
+from waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("PAWL_BUILD_DIR", ROOT / "build" / "dev")).resolve()
 PAWL = BUILD / "pawl"
 OURS = ("PAWL_CONFIG", "PAWL_POSTGRES_DSN", "PAWL_POSTGRES_DSN_FILE", "PAWL_KAFKA_BOOTSTRAP", "PAWL_DEV_DIR", "PAWL_AS")
-
-
-def wait_for(what, condition, seconds=30):
-    """Asks until the condition has an answer."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"after {seconds} s still no {what}")
 
 
 @functools.cache
@@ -63,11 +52,16 @@ class DevStack:
             assert self.process.poll() is None, log.read_text()
             return "pawl is ready" in log.read_text()
 
-        wait_for("stack that is ready", ready, seconds)
+        wait_until(ready, "the stack is ready", seconds)
         return self
 
     def output(self):
         return (self.home / "up.log").read_text()
+
+    def tails(self):
+        """The ends of all logs, for tests that failed."""
+        logs = [self.home / "up.log", *sorted((self.directory / "log").glob("*.log"))]
+        return "\n".join(f"--- {log.name}\n{log.read_text()[-3000:]}" for log in logs if log.exists())
 
     def stop(self):
         if self.process and self.process.poll() is None:

@@ -56,10 +56,10 @@ class Kafka:
         words = ["-P", "-t", topic]
         for name, text in headers:
             words += ["-H", f"{name}={text}"]
+        if value is None:
+            return self.kcat(*words, "-Z", "-K", "::", data=f"{key or ''}::\n".encode())
         if key is not None:
             words += ["-k", key]
-        if value is None:
-            return self.kcat(*words, "-Z", data=b"\n")
         if isinstance(value, str):
             value = value.encode()
         # A delimiter that does not occur: the whole of standard input is one value.

@@ -115,7 +115,7 @@ class Stack:
     def set(self, **settings):
         """Changes settings of the protocol in this database."""
         for name, value in settings.items():
-            self.sql("UPDATE pawl.settings SET value = %s WHERE name = %s", value, name)
+            self.sql(f"UPDATE pawl.settings SET {name} = %s", value)
 
     def up(self, planners=1, executors=1):
         self.kafka.start()

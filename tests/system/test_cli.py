@@ -10,8 +10,8 @@ import subprocess
 import threading
 
 import pytest
-from dev_stack import PAWL, ROOT, DevStack, wait_for
-
+from dev_stack import PAWL, ROOT, DevStack
+from waiting import wait_until
 USAGE, UNAVAILABLE, CONFIG = 64, 69, 78
 
 
@@ -328,7 +328,7 @@ def test_a_probe_settles_what_nobody_knew(stack):
         run.claim(call, 10 + call)
     run.kill_executor()
     for call, verdict in ((0, "happened"), (1, "did_not_happen")):
-        wait_for("probe that is due", lambda c=call: "probe" in run.claim(c, 20 + c), 10)
+        wait_until(lambda c=call: "probe" in run.claim(c, 20 + c), "probe that is due", 10)
         run.commit(1, call, 1, 20 + call, verdict, '{"receipt": 7}')
     first = run.line("unknown -> happened")
     assert "its process died with it" in first and "the tool was asked: it happened" in first and "receipt" in first
@@ -399,7 +399,7 @@ def test_watching_prints_each_thing_once_and_ends_with_the_run(stack):
     reader.start()
 
     def printed(*words):
-        return wait_for(f"line with {words}", lambda: [x for x in lines if all(w in x for w in words)], 10)
+        return wait_until(lambda: [x for x in lines if all(w in x for w in words)], f"line with {words}", 10)
 
     run.plan(1, "look", "pay")
     printed("step 1 plan 1", "planned")
@@ -410,7 +410,7 @@ def test_watching_prints_each_thing_once_and_ends_with_the_run(stack):
     printed("step 1 call 0 look", "succeeded")
     run.kill_executor()
     printed("step 1 call 1 pay", "unknown")
-    wait_for("probe that is due", lambda: "probe" in run.claim(1, 21), 10)
+    wait_until(lambda: "probe" in run.claim(1, 21), "probe that is due", 10)
     run.commit(1, 1, 1, 21, "happened")
     run.plan(2)
     assert watcher.wait(15) == 0

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from dev_stack import PAWL, DevStack, wait_for
-
+from dev_stack import PAWL, DevStack
+from waiting import wait_until
 
 @pytest.fixture
 def stack():
@@ -66,12 +66,12 @@ def test_what_dies_is_started_again_at_the_same_address(stack):
     for name in ("broker", "postgres"):
         pid = stack.pid(name)
         os.kill(pid, signal.SIGKILL)
-        wait_for(f"new {name}", lambda n=name, p=pid: stack.pid(n) not in (p, 0))
-    after = wait_for("state of both", lambda: [p for p in stack.state()["processes"] if p["restarts"] == 1] and stack.state())
+        wait_until(lambda n=name, p=pid: stack.pid(n) not in (p, 0), f"new {name}")
+    after = wait_until(lambda: [p for p in stack.state()["processes"] if p["restarts"] == 1] and stack.state(), "state of both")
     assert [p["address"] for p in after["processes"]] == [p["address"] for p in before["processes"]]
-    wait_for("answer of Postgres", lambda: stack.run("run", "list").returncode == 0)
+    wait_until(lambda: stack.run("run", "list").returncode == 0, "answer of Postgres")
     port = before["kafka_port"]
-    wait_for("answer of the broker", lambda: socket.create_connection(("127.0.0.1", port), 1).close() or True)
+    wait_until(lambda: socket.create_connection(("127.0.0.1", port), 1).close() or True, "answer of the broker")
     assert "was killed by signal 9" in stack.output()
 
 
@@ -92,7 +92,7 @@ def test_a_supervisor_that_was_killed_leaves_nothing_in_the_way(stack):
     postgres, broker = stack.pid("postgres"), stack.pid("broker")
     stack.process.kill()
     stack.process.wait()
-    wait_for("end of the broker", lambda: not is_alive(broker))
+    wait_until(lambda: not is_alive(broker), "end of the broker")
     assert is_alive(postgres)
     stack.start(*EMPTY)
     assert "left behind" in stack.output() and not is_alive(postgres)
