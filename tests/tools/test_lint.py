@@ -132,6 +132,7 @@ def tree(tmp_path, monkeypatch):
         ("cli/main.c", '"common/json.h"'),
         ("tests/unit/test_x.c", '"planner/a.h"'),
         ("tests/unit/test_x.c", "<libpq-fe.h>"),
+        ("bench/server.c", "<microhttpd.h>"),
         ("common/pg.c", "<libpq-fe.h>"),
         ("common/pg_async.c", "<libpq-fe.h>"),
         ("common/digest.c", "<openssl/evp.h>"),
