@@ -91,8 +91,11 @@ enum outcome pg_judge(const PGresult *result, char sqlstate[PG_SQLSTATE_SIZE], s
 
 enum outcome pg_lost(PGconn *conn, struct error *err)
 {
-    char line[200];
-    const char *message = conn ? PQerrorMessage(conn) : "";
+    char line[200], message[500];
+    (void)snprintf(message, sizeof message, "%s", conn ? PQerrorMessage(conn) : "");
+    char *guess = strstr(message, "\tThis probably means"); /* libpq's, and of no help */
+    if (guess)
+        *guess = '\0';
     return fail(err, RETRY, "Postgres: %s",
                 one_line(message[0] ? message : "the connection broke", line));
 }
@@ -381,6 +384,26 @@ enum outcome pg_run(struct pg *pg, const char *sql, int timeout_ms, struct error
         return fail(err, RETRY, "the connection to Postgres is closed");
     enum outcome sent = PQsendQuery(pg->conn, sql) ? OK : pg_lost(pg->conn, err);
     return wait_for(pg, sent, timeout_ms, NULL, err);
+}
+
+void pg_nap(struct pg *pg, int fd, int timeout_ms)
+{
+    int64_t deadline_ms = clock_mono_ms() + timeout_ms, left;
+    while ((left = deadline_ms - clock_mono_ms()) > 0) {
+        struct pollfd fds[] = {
+            { .fd = fd, .events = POLLIN },
+            { .fd = pg && pg_is_open(pg) ? PQsocket(pg->conn) : -1, .events = POLLIN },
+        };
+        if (poll(fds, 2, (int)left) <= 0)
+            continue; /* the time is over, or a signal came */
+        if (fds[0].revents)
+            return;
+        struct error err;
+        if (!PQconsumeInput(pg->conn) || PQstatus(pg->conn) != CONNECTION_OK) {
+            (void)drop(pg, NULL, &err);
+            return;
+        }
+    }
 }
 
 enum outcome pg_check_schema(struct pg *pg, const char *program, struct error *err)

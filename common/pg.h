@@ -153,6 +153,10 @@ MUST_CHECK enum outcome pg_run(struct pg *pg, const char *sql, int timeout_ms, s
 
 bool pg_is_open(const struct pg *pg);
 
+/* Sleeps for timeout_ms, or until the connection breaks (pg_is_open() tells), or
+ * `fd` is readable (-1: none).  `pg` may be NULL.                            */
+void pg_nap(struct pg *pg, int fd, int timeout_ms);
+
 /* SQLSTATE of the last failure, "" when the server named none. */
 const char *pg_fault_sqlstate(const struct pg *pg);
 
