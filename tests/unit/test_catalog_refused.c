@@ -87,6 +87,10 @@ static void tools(void **state)
           "d.yaml:5: 'method: GET' may be repeated by any proxy on the way; add `read_only: true` "
           "to the tool, or write POST" },
         { "timeout: 2d", "d.yaml:3: 'timeout' is the text '2d'; write a duration from 1ms to 1d" },
+        { "frobnicate: 2s",
+          "d.yaml:3: 'frobnicate' is not a key of a tool; its keys are description, parameters, "
+          "http, read_only, idempotent, on_unknown, probe, ask_timeout, timeout, "
+          "connect_timeout, ..." },
         { "timout: 2s", "d.yaml:3: 'timout' is not a key of a tool; did you mean 'timeout'?" },
         { "on_unknown: retry",
           "d.yaml:3: 'on_unknown' is the text 'retry'; write tell_model, probe or ask" },
@@ -223,6 +227,33 @@ static void schemas(void **state)
     CHECK("tools:\n t:\n  description: d\n  http: {url: \"http://h/x\"}\n  parameters: ", list);
 }
 
+static void sizes(void **state)
+{
+    (void)state;
+    static char text[300 * 1024];
+    struct catalog catalog;
+    struct error err;
+    int at = snprintf(text, sizeof text,
+                      "tools: {t: {description: d, http: {url: \"http://h\"},\n"
+                      "  parameters: {type: object, properties: {a: {enum: [");
+    for (int i = 0; i < 10000; i++)
+        at += snprintf(text + at, sizeof text - (size_t)at, "value%d, ", i);
+    at += snprintf(text + at, sizeof text - (size_t)at, "]}}}}}");
+    assert_int_equal(catalog_read_text(&catalog, "d.yaml", text, (size_t)at, NULL, NULL, &err),
+                     REFUSED);
+    assert_string_equal(err.text, "d.yaml:2: 'parameters' has 118937 bytes as JSON; keep it within "
+                                  "65536");
+    at = snprintf(text, sizeof text,
+                  "tools: {t: {description: d, http: {url: \"http://h\",\n"
+                  "  headers: {");
+    for (int i = 0; i < 65; i++)
+        at += snprintf(text + at, sizeof text - (size_t)at, "H%d: x, ", i);
+    at += snprintf(text + at, sizeof text - (size_t)at, "}}}}");
+    assert_int_equal(catalog_read_text(&catalog, "d.yaml", text, (size_t)at, NULL, NULL, &err),
+                     REFUSED);
+    assert_string_equal(err.text, "d.yaml:2: 65 headers; write at most 64");
+}
+
 static void good_schemas_pass(void **state)
 {
     (void)state;
@@ -258,6 +289,9 @@ static void models(void **state)
         { "base_url: \"http://h?x\"", "d.yaml:3: 'base_url' is the text 'http://h?x'; write a URL "
                                       "such as https://api.openai.com/v1, without user name and "
                                       "'?'" },
+        { "base_url: \"http://h\"\n  model: \"gpt x\"",
+          "d.yaml:4: 'model' is the text 'gpt x'; write the provider's name of a model, without "
+          "spaces" },
         { "dialect: telepathy", "d.yaml:3: 'dialect' is the text 'telepathy'; write openai_chat" },
         { "api_key: sk-live-12345",
           "d.yaml:3: 'api_key' is not {secret: NAME}; write {secret: NAME}, and NAME under "
@@ -316,6 +350,7 @@ int main(void)
         cmocka_unit_test(contradictions_in_tools),
         cmocka_unit_test(headers),
         cmocka_unit_test(schemas),
+        cmocka_unit_test(sizes),
         cmocka_unit_test(good_schemas_pass),
         cmocka_unit_test(models),
         cmocka_unit_test(agents),

@@ -233,6 +233,9 @@ static const char *const mistakes[][2] = {
     { "http: {listen: \"localhost\"}\n",
       "pawl.yaml:1: 'listen' is the text 'localhost'; write host:port, like 127.0.0.1:9464 (port "
       "0: any free one)" },
+    { "http: {listen: \"::1:80\"}\n",
+      "pawl.yaml:1: 'listen' is the text '::1:80'; write host:port, like 127.0.0.1:9464 (port 0: "
+      "any free one)" },
     { "class: Big\n", "pawl.yaml:1: 'class' is the text 'Big'; write a name: lower case letters, "
                       "digits, '.', '_' and '-', beginning with a letter or digit" },
     { "kafka: {topics: {plan: \"a b\"}}\n",
@@ -427,10 +430,11 @@ static void nothing_secret_is_printed(void **state)
                    "    ssl.ca.location: /ca.pem\n"
                    "    sasl.password: hunter2\n"
                    "    ssl.key.pem: hunter2\n"
-                   "    sasl.username: {secret: S}\n"
+                   "    sasl.username: {secret: S, prefix: u-}\n"
                    "secrets: {S: {env: T_ENV_SECRET}, T: {file: nowhere}}\n",
                    &err),
               &err);
+    assert_string_equal(cfg.kafka_properties[3].value, "u-hunter2");
     for (int json = 0; json <= 1; json++) {
         FILE *out = open_memstream(&text, &size);
         config_print(&cfg, out, json);

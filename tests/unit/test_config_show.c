@@ -30,6 +30,9 @@ static void passwords_in_a_dsn_are_hidden(void **state)
         { "password='open host=h", "password=***" },
         { "sslpassword=pw options='-c a=b'", "sslpassword=*** options='-c a=b'" },
         { "password=", "password=***" },
+        { "postgres://h/d?a23456789012345678901234567890123456789012345678901234567890123456=pw",
+          "postgres://h/d?a23456789012345678901234567890123456789012345678901234567890123456="
+          "***" },
         { "", "" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -78,6 +81,12 @@ static void flags_are_taken_out_of_the_command_line(void **state)
         config_take_flags(&argc, short_argv, &path, flags, CONFIG_FLAGS_MAX, &count, &err),
         REFUSED);
     assert_string_equal(err.text, "--tenant needs a value behind it");
+
+    char twice[] = "--tenant=a";
+    char *twice_argv[] = { args[0], twice, twice, NULL };
+    argc = 3;
+    assert_int_equal(config_take_flags(&argc, twice_argv, &path, flags, 1, &count, &err), REFUSED);
+    assert_string_equal(err.text, "more than 1 flags; put some in the process file");
 }
 
 static void help_lists_every_setting(void **state)

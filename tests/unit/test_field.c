@@ -230,6 +230,10 @@ static const char *const mistakes[][2] = {
       "t.yaml:2: 'depth' is the number 10; write a whole number from -5 to 9" },
     { "inner:\n  depth: 1", "t.yaml:3: 'label' is missing in 'inner'; add `label: hello`" },
     { "map: [a]", "t.yaml:2: 'map' is a list; write names, each with a mapping behind it" },
+    { "pairs: [a]", "t.yaml:2: 'pairs' is a list; write names with text or {secret: NAME}, like "
+                    "{X-Name: text}" },
+    { "pairs: {a: \"x\\0y\"}", "t.yaml:2: 'a' holds a NUL character; leave it out" },
+    { "pairs: {\"a\\0\": x}", "t.yaml:2: 'a\\x00' holds a NUL character; leave it out" },
     { "pairs: {a: }", "t.yaml:2: 'a' has no text; write text or {secret: NAME}" },
     { "pairs: {a: {text: b}}",
       "t.yaml:2: 'a' is not {secret: NAME}; write {secret: NAME} or {secret: NAME, prefix: "
@@ -335,6 +339,29 @@ static void a_small_arena_refuses_and_does_not_crash(void **state)
     yaml_release(&yaml);
 }
 
+static void a_small_arena_refuses_bodies_too(void **state)
+{
+    (void)state;
+    struct thing thing;
+    struct error err;
+    size_t passed = 0;
+    assert_ok(read_thing(&thing, full, &err), &err);
+    json_t *body = field_to_json(&table, &thing);
+    for (size_t limit = 0; limit < 2048; limit += 8) {
+        struct thing back = { 0 };
+        arena_init(&back.arena, limit);
+        err.text[0] = '\0';
+        enum outcome outcome = field_read_json(&table, body, &back.arena, &back, &err);
+        passed += outcome == OK;
+        if (outcome != OK && (outcome != REFUSED || !err.text[0]))
+            fail_msg("limit %zu: %s '%s'", limit, outcome_name(outcome), err.text);
+        arena_free(&back.arena);
+    }
+    assert_in_range(passed, 1, 2048 / 8 - 1);
+    json_decref(body);
+    arena_free(&thing.arena);
+}
+
 static void a_struct_goes_to_json_and_back(void **state)
 {
     (void)state;
@@ -385,6 +412,8 @@ static void bodies_of_wrong_types_are_refused(void **state)
         { "{\"name\":\"a\",\"key\":\"k\"}", "'key' of a thing is not {\"secret\": NAME}" },
         { "{\"name\":\"a\",\"pairs\":{\"x\":1}}",
           "'pairs' of a thing is not names with text or {\"secret\": NAME}" },
+        { "{\"name\":\"a\",\"pairs\":[]}", "'pairs' of a thing is not an object" },
+        { "{\"name\":\"a\",\"list\":{}}", "'list' of a thing is not a list of texts, like [a, b]" },
         { "{\"name\":\"a\",\"inner\":[]}", "'inner' of a thing is not an object" },
         { "{\"name\":\"a\",\"inner\":{}}", "'label' of 'inner' is not there" },
     };
@@ -547,6 +576,7 @@ int main(void)
         cmocka_unit_test(the_whole_is_checked_too),
         cmocka_unit_test(messages_hold_no_secret),
         cmocka_unit_test(a_small_arena_refuses_and_does_not_crash),
+        cmocka_unit_test(a_small_arena_refuses_bodies_too),
         cmocka_unit_test(a_struct_goes_to_json_and_back),
         cmocka_unit_test(bodies_of_wrong_types_are_refused),
         cmocka_unit_test(scalars_can_be_set_from_text),

@@ -100,6 +100,17 @@ static void mistakes_name_file_and_line(void **state)
     assert_refused("a: 1\nb: \xff\n", "t.yaml:2: not UTF-8; save the file as UTF-8");
 }
 
+static void an_alias_may_be_a_key_when_it_is_a_name(void **state)
+{
+    (void)state;
+    struct yaml_file yaml;
+    struct error err;
+    assert_ok(read_it(&yaml, "a: &n name\nb: {*n : 1}\n", &err), &err);
+    assert_string_equal(yaml_get(yaml_get(yaml.documents[0], "b"), "name")->text, "1");
+    yaml_release(&yaml);
+    assert_refused("a: &n [x]\nb: {*n : 1}\n", "t.yaml:2: a key is a list; write a name");
+}
+
 static void long_file_names_keep_their_tail(void **state)
 {
     (void)state;
@@ -287,6 +298,7 @@ int main(void)
         cmocka_unit_test(nodes_know_where_they_stand),
         cmocka_unit_test(a_file_may_hold_several_documents_or_none),
         cmocka_unit_test(mistakes_name_file_and_line),
+        cmocka_unit_test(an_alias_may_be_a_key_when_it_is_a_name),
         cmocka_unit_test(long_file_names_keep_their_tail),
         cmocka_unit_test(aliases_share_values),
         cmocka_unit_test(an_alias_bomb_is_refused),
