@@ -4,10 +4,16 @@
 #include "common/memory.h"
 #include "common/metrics.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
-enum { CONNECTIONS_DEFAULT = 256 };
+enum {
+    CONNECTIONS_DEFAULT = 256,
+    READY_MAX = 128, /* descriptors looked at in one turn */
+};
 
 static const char *const end_names[HTTP_ENDS] = {
     [HTTP_ANSWERED] = "answered",   [HTTP_NOT_SENT] = "not_sent",   [HTTP_CUT] = "cut",
@@ -51,39 +57,40 @@ static void drive(struct http *http, curl_socket_t fd, int events)
     settle(http);
 }
 
-static void on_socket_event(void *arg, int events)
+static void on_ready(void *arg, int events)
 {
-    struct http_socket *s = arg; /* is gone when libcurl closes the descriptor meanwhile */
-    drive(s->http, s->watch.fd,
-          (events & LOOP_READ ? CURL_CSELECT_IN : 0) |
-              (events & LOOP_WRITE ? CURL_CSELECT_OUT : 0) |
-              (events & LOOP_ERROR ? CURL_CSELECT_ERR : 0));
+    (void)events;
+    struct http *http = arg;
+    struct epoll_event ready[READY_MAX];
+    int n = epoll_wait(http->epoll_fd, ready, READY_MAX, 0); /* the rest: next turn */
+    for (int i = 0; i < n; i++) {
+        uint32_t e = ready[i].events;
+        drive(http, ready[i].data.fd,
+              (e & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0) |
+                  (e & EPOLLOUT ? CURL_CSELECT_OUT : 0) | (e & EPOLLERR ? CURL_CSELECT_ERR : 0));
+    }
 }
 
-static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *of_socket)
+/* `known` is what was assigned to the descriptor below, as long as libcurl uses it. */
+static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
     (void)easy;
     struct http *http = arg;
-    struct http_socket *s = of_socket;
     if (what == CURL_POLL_REMOVE) {
-        if (s)
-            loop_watch_close(&s->watch);
-        free(s);
+        (void)epoll_ctl(http->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
         return 0;
     }
-    int events = (what & CURL_POLL_IN ? LOOP_READ : 0) | (what & CURL_POLL_OUT ? LOOP_WRITE : 0);
-    if (s) {
-        loop_watch_update(&s->watch, events);
-        return 0;
+    struct epoll_event event = { .data.fd = fd };
+    event.events = (what & CURL_POLL_IN ? (uint32_t)EPOLLIN : 0) |
+                   (what & CURL_POLL_OUT ? (uint32_t)EPOLLOUT : 0);
+    int rc = epoll_ctl(http->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event);
+    if (rc != 0 && known && errno == ENOENT) /* closed and opened again in between */
+        rc = epoll_ctl(http->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+    assert(rc == 0); /* else the kernel has no memory for it: restart */
+    if (!known) {
+        CURLMcode assigned = curl_multi_assign(http->multi, fd, http);
+        assert(assigned == CURLM_OK);
     }
-    struct error err;
-    s = xcalloc(1, sizeof *s);
-    s->http = http;
-    enum outcome outcome =
-        loop_watch_start(http->loop, &s->watch, fd, events, on_socket_event, s, &err);
-    assert(outcome == OK); /* the kernel has no memory for epoll: restart */
-    CURLMcode rc = curl_multi_assign(http->multi, fd, s);
-    assert(rc == CURLM_OK);
     return 0;
 }
 
@@ -292,8 +299,23 @@ enum outcome http_init(struct http **out, struct loop *loop, const struct http_o
     metrics_register(&calls_in_flight);
     metrics_register(&call_seconds);
 
+    int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (epoll_fd < 0) {
+        curl_global_cleanup();
+        return fail(err, BROKEN, "cannot open the descriptors of the HTTP client: %s",
+                    strerror(errno));
+    }
     struct http *http = xcalloc(1, sizeof *http);
     http->loop = loop;
+    http->epoll_fd = epoll_fd;
+    enum outcome outcome =
+        loop_watch_start(loop, &http->watch, epoll_fd, LOOP_READ, on_ready, http, err);
+    if (outcome != OK) {
+        close(epoll_fd);
+        free(http);
+        curl_global_cleanup();
+        return outcome;
+    }
     http->user_agent = xstrdup(o->user_agent ? o->user_agent : "pawl/" PAWL_VERSION);
     http->ca_file = o->ca_file ? xstrdup(o->ca_file) : NULL;
     http->multi = curl_multi_init();
@@ -321,6 +343,8 @@ void http_release(struct http *http)
     }
     CURLMcode rc = curl_multi_cleanup(http->multi);
     assert(rc == CURLM_OK);
+    loop_watch_close(&http->watch);
+    close(http->epoll_fd);
     loop_timer_close(&http->timer);
     loop_defer_cancel(&http->now);
     free(http->user_agent);

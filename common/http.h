@@ -33,7 +33,8 @@
  *          are abandoned, not waited for, when their call ends first.
  * Errors:  http_start() itself cannot fail: a request that can never be sent (bad
  *          URL, bad header) is answered by on_done in a later turn, as
- *          HTTP_NOT_SENT with `hopeless` set.
+ *          HTTP_NOT_SENT with `hopeless` set.  A body that ends with the connection
+ *          (no length, no chunks) is taken for whole: HTTP cannot tell.
  */
 #ifndef PAWL_COMMON_HTTP_H
 #define PAWL_COMMON_HTTP_H
@@ -96,7 +97,8 @@ struct http_request {
     bool single_send;
 };
 
-/* The head of an answer, valid inside on_head only. */
+/* The head of an answer, valid inside on_head only; its values are those of the
+ * first header of that name.                                                 */
 struct http_head {
     long status;
     struct http_call *call;
@@ -139,7 +141,9 @@ struct http_result {
 };
 
 /* All callbacks may start and cancel calls, this one included.  NULLs allowed but
- * for on_done.                                                               */
+ * for on_done.  on_head comes once, before the first byte of the body (or at the
+ * end when there is none): never for an interim answer (1xx) or for a redirect that
+ * is followed.                                                               */
 struct http_events {
     bool (*on_head)(void *arg, const struct http_head *head);         /* false: stop */
     bool (*on_body)(void *arg, const char *bytes, size_t byte_count); /* false: stop */
