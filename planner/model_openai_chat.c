@@ -158,9 +158,12 @@ static enum outcome reader_fail(struct reader *r, enum outcome outcome, const ch
     return outcome;
 }
 
-static enum outcome bad_answer(struct reader *r, const char *what, const struct error *why)
+/* Shows how it began; a parser's own words could quote the secret in pieces. */
+static enum outcome bad_answer(struct reader *r, const char *what, const char *bytes, size_t n)
 {
-    (void)fail(&r->error, RETRY, "%s: %.150s", what, why->text);
+    char words[120];
+    (void)fail(&r->error, RETRY, "%s: %s", what,
+               model_words(words, sizeof words, bytes, n, r->options.secret));
     return reader_fail(r, RETRY, "bad_answer");
 }
 
@@ -232,7 +235,7 @@ static enum outcome on_event(void *arg, const struct sse_event *ev, struct error
     const struct json_limits limits = { SIZE_MAX, ANSWER_DEPTH_MAX };
     json_t *chunk;
     if (json_read(ev->data, ev->data_bytes, &limits, &chunk, err) != OK)
-        return bad_answer(r, "the model's stream holds what is not JSON", err);
+        return bad_answer(r, "the model's stream holds what is not JSON", ev->data, ev->data_bytes);
     enum outcome outcome = read_chunk(r, chunk);
     json_decref(chunk);
     return outcome;
@@ -266,19 +269,27 @@ static void chat_reader_free(struct reader *r)
     free(r);
 }
 
-/* Servers that say neither: one JSON object begins with a brace, a stream never. */
-static void find_form(struct reader *r, const char *bytes, size_t n)
+/* Servers that say neither: one JSON object begins with a brace, a stream never.
+ * Returns how many bytes of space stand in front of it.                      */
+static size_t find_form(struct reader *r, const char *bytes, size_t n)
 {
-    for (size_t i = 0; i < n && r->form == FORM_UNKNOWN; i++)
-        if (!strchr(" \t\r\n", bytes[i]))
-            r->form = bytes[i] == '{' ? FORM_WHOLE : FORM_STREAM;
+    size_t space = 0;
+    while (space < n && bytes[space] && strchr(" \t\r\n", bytes[space]))
+        space++;
+    if (space < n)
+        r->form = bytes[space] == '{' ? FORM_WHOLE : FORM_STREAM;
+    return space;
 }
 
 static enum outcome chat_reader_feed(struct reader *r, const char *bytes, size_t n)
 {
     if (r->outcome != OK || r->done)
         return r->outcome;
-    find_form(r, bytes, n);
+    if (r->form == FORM_UNKNOWN) {
+        size_t space = find_form(r, bytes, n);
+        bytes += space;
+        n -= space;
+    }
     if (r->form == FORM_WHOLE) {
         if (buf_add(&r->body, bytes, n))
             return OK;
@@ -303,10 +314,9 @@ static bool chat_reader_complete(const struct reader *r)
 static json_t *whole_message(struct reader *r)
 {
     const struct json_limits limits = { SIZE_MAX, ANSWER_DEPTH_MAX };
-    struct error err;
     json_t *answer, *message = NULL;
-    if (json_read(r->body.data, r->body.len, &limits, &answer, &err) != OK) {
-        (void)bad_answer(r, "the model's answer is not JSON", &err);
+    if (json_read(r->body.data, r->body.len, &limits, &answer, NULL) != OK) {
+        (void)bad_answer(r, "the model's answer is not JSON", r->body.data, r->body.len);
         return NULL;
     }
     if (says_error(answer)) {
