@@ -1,7 +1,5 @@
-/*
- * main.c -- the planner: the brain of pawl.  All of its life is in
- * common/daemon.h, all of its work in brain.h.
- */
+/* main.c -- the planner.  Its work is brain.h, its way of life daemon.h. */
+#include "common/daemon.h"
 #include "planner/brain.h"
 
 int main(int argc, char **argv)
