@@ -1,14 +1,12 @@
 #include "common/daemon.h"
 
-#include "common/clock.h"
 #include "common/daemon_life.h"
-#include "common/fault.h"
 #include "common/kafka.h"
 #include "common/log.h"
-#include "common/memory.h"
+#include "common/text.h"
 
 #include <assert.h>
-#include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,14 +75,26 @@ static void on_flushed(void *arg, enum outcome outcome, const struct error *err)
     closed(arg);
 }
 
+/* When Postgres and the group know that we are gone, the last doorbells go out.
+ * A group that was not left would keep our partitions for its session timeout. */
+static void flush_when_left(struct daemon *d)
+{
+    struct daemon_life *life = d->life;
+    if (life->state != DAEMON_LEAVING || !life->handed_back || life->flushing ||
+        (d->consumer && !life->left_group))
+        return;
+    life->flushing = true;
+    producer_flush(d->producer, FLUSH_MS, on_flushed, d);
+}
+
 static void on_handed_back(void *arg, enum outcome outcome, const struct error *err)
 {
     struct daemon *d = arg;
     if (outcome != OK)
         log_event(LOG_WARN, "cannot say goodbye to Postgres; others will notice", LOG_WHY(err),
                   LOG_END);
-    d->life->last_word = 0;
-    producer_flush(d->producer, FLUSH_MS, on_flushed, d);
+    d->life->handed_back = true;
+    flush_when_left(d);
 }
 
 static void on_leave_timeout(void *arg)
@@ -105,7 +115,7 @@ static void leave(struct daemon *d)
     if (life->dead || d->incarnation == 0)
         on_handed_back(d, OK, NULL);
     else
-        life->last_word = store_hand_back(d->store, on_handed_back, d);
+        (void)store_hand_back(d->store, on_handed_back, d);
 }
 
 /* Leaves the group as soon as no record is half looked at. */
@@ -220,6 +230,7 @@ static void on_record(void *arg, const struct record_view *rec, struct consumer_
 
 void daemon_record_done(struct daemon *d, struct consumer_slot slot)
 {
+    assert(d->life->records_out > 0); /* each record is done once */
     d->life->records_out--;
     if (d->consumer && !d->life->closing)
         consumer_done(d->consumer, slot);
@@ -253,6 +264,7 @@ static void on_closed(void *arg)
 {
     struct daemon *d = arg;
     d->life->left_group = true;
+    flush_when_left(d);
     daemon_progress(d);
 }
 
@@ -351,9 +363,12 @@ static void on_registered(void *arg, int64_t incarnation)
         begin_work(d);
 }
 
+/* Later on, a right or a schema that is gone may come back while we wait. */
 static void on_refused(void *arg, const struct error *err)
 {
-    daemon_fail(arg, 1, err->text);
+    struct daemon *d = arg;
+    if (d->life->state == DAEMON_STARTING)
+        daemon_fail(d, 1, err->text);
 }
 
 static void on_beat_link(void *arg, bool up, const char *text)
@@ -382,6 +397,8 @@ static void on_dead(void *arg)
               "this incarnation was declared dead; results in flight are still committed, then the "
               "process ends and should be started again",
               LOG_INT("incarnation", d->incarnation), LOG_END);
+    if (d->life->state == DAEMON_FINISHING && d->life->self)
+        d->life->work->on_finish(d->life->self, true);
     finish(d, "declared dead");
 }
 
@@ -431,9 +448,28 @@ static enum outcome connect_postgres(struct daemon *d, struct error *err)
     return OK;
 }
 
+/* PAWL_WATCHDOG=30s: how long the loop may stand still; 0: for ever (debuggers). */
+static enum outcome read_watchdog(int *max_ms, struct error *err)
+{
+    const char *text = getenv("PAWL_WATCHDOG");
+    struct error why;
+    int64_t ms;
+    *max_ms = 0;
+    if (!text || !*text)
+        return OK;
+    if (text_parse_duration(text, &ms, &why) != OK)
+        return fail(err, REFUSED, "PAWL_WATCHDOG: %s", why.text);
+    *max_ms = ms == 0 || ms > INT_MAX ? -1 : (int)ms;
+    return OK;
+}
+
 static enum outcome begin_beating(struct daemon *d, struct error *err)
 {
     const struct config *cfg = &d->config;
+    int tick_max_ms;
+    enum outcome outcome = read_watchdog(&tick_max_ms, err);
+    if (outcome != OK)
+        return outcome;
     struct heartbeat_options options = {
         .dsn = cfg->postgres_dsn,
         .instance = d->life->name,
@@ -441,6 +477,7 @@ static enum outcome begin_beating(struct daemon *d, struct error *err)
         .class = cfg->class,
         .program = PAWL_VERSION,
         .capacity = d->life->work->capacity(cfg),
+        .tick_max_ms = tick_max_ms,
     };
     struct heartbeat_calls calls = {
         .arg = d,
@@ -460,6 +497,7 @@ enum outcome daemon_open(struct daemon *d, struct error *err)
     const struct config *cfg = &d->config;
     struct kafka_settings kafka = kafka_settings_of(cfg, d->life->name);
     struct producer_options producing = { 0 };
+    metrics_register_process(d->life->work->name, PAWL_VERSION);
     metrics_register(&in_flight_metric);
     metrics_register(&free_metric);
     metrics_register(&due_metric);

@@ -20,6 +20,9 @@
  * The sweep asks Postgres about once a second for what is due, as long as there
  * is free capacity, and again at once when the batch was full.
  *
+ * PAWL_WATCHDOG=DURATION changes how long the loop may stand still before the
+ * process aborts (heartbeat.h); 0 switches it off, for a debugger.
+ *
  * Limits:  one daemon per process.
  * Threads: the loop's; see heartbeat.h, pg_async.h, health.h for their own.
  * Errors:  REFUSED at the start ends the process with 1 and one line that says
@@ -74,14 +77,17 @@ struct daemon_work {
 
     /* No new work from here on; what has begun is finished.  Records that come
      * late are not given any more.  `dead`: our claims are gone; plans may be
-     * dropped, results of tool calls are still committed.                    */
+     * dropped, results of tool calls are still committed.  Called again, with
+     * `dead`, when that is learned while finishing.                          */
     void (*on_finish)(void *self, bool dead);
 
     int (*free_places)(void *self);         /* how much more work could be begun now */
     int (*in_flight)(void *self);           /* tasks that are not done; 0: may leave */
     int64_t (*longest_call_ms)(void *self); /* what the default grace is made of */
 
-    void (*stop)(void *self); /* drops what is left and frees itself */
+    /* Drops what is left and frees itself.  Only the producer calls back after it:
+     * with RETRY, for what it could not send any more.                       */
+    void (*stop)(void *self);
 };
 
 /* Open to the work: use, do not change. */

@@ -29,11 +29,11 @@ struct daemon_life {
     int records_out; /* given to the work and not done */
     bool closing;    /* consumer_close() was called */
     bool left_group;
+    bool handed_back, flushing; /* of leaving */
 
     store_ticket due_op;
     int due_asked;
     bool hungry; /* the last batch of due work was full */
-    store_ticket last_word;
 
     struct loop_timer sweep, grace, goodbye;
     struct loop_task progress;
