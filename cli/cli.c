@@ -109,9 +109,22 @@ int cli_configure(struct cli *cli)
     return CLI_DONE;
 }
 
+bool cli_user(char out[CLI_USER_SIZE])
+{
+    char room[4096];
+    struct passwd entry, *found = NULL;
+    if (getpwuid_r(getuid(), &entry, room, sizeof room, &found) == 0 && found) {
+        (void)snprintf(out, CLI_USER_SIZE, "%s", entry.pw_name);
+        return true;
+    }
+    (void)snprintf(out, CLI_USER_SIZE, "uid-%u", (unsigned)getuid());
+    return false;
+}
+
 const char *cli_who(const struct cli *cli)
 {
-    static char who[256 + HOST_NAME_MAX + 2];
+    static char who[CLI_USER_SIZE + HOST_NAME_MAX + 2];
+    char user[CLI_USER_SIZE];
     const char *as = cli_text(cli, "as");
     if (!as || !*as)
         as = getenv("PAWL_AS");
@@ -119,11 +132,8 @@ const char *cli_who(const struct cli *cli)
         return as;
     char host[HOST_NAME_MAX + 1] = "localhost";
     (void)gethostname(host, sizeof host - 1);
-    const struct passwd *pw = getpwuid(getuid());
-    if (pw)
-        (void)snprintf(who, sizeof who, "%.255s@%s", pw->pw_name, host);
-    else
-        (void)snprintf(who, sizeof who, "uid-%u@%s", (unsigned)getuid(), host);
+    (void)cli_user(user);
+    (void)snprintf(who, sizeof who, "%s@%s", user, host);
     return who;
 }
 

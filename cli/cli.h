@@ -110,6 +110,10 @@ const char *cli_dev_directory(const struct cli *cli);
 /* Who acts, for the record: --as, or user@host. */
 const char *cli_who(const struct cli *cli);
 
+/* The name of the user who runs this; false (and uid-N) when there is none. */
+enum { CLI_USER_SIZE = 256 };
+bool cli_user(char out[CLI_USER_SIZE]);
+
 /* Prints "pawl: TEXT" and answers `code`. */
 PRINTF(2, 3) int cli_fail(enum cli_exit code, const char *format, ...);
 

@@ -22,8 +22,6 @@
 
 enum { FILE_BYTES_MAX = 256 * 1024, PATHS = 4 };
 
-extern char **environ;
-
 const char *dev_path(const struct dev *d, const char *name)
 {
     static char paths[PATHS][PATH_MAX + DEV_ADDRESS_SIZE];

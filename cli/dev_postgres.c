@@ -11,9 +11,9 @@
 
 #include "common/clock.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
@@ -45,39 +45,43 @@ static bool has_programs(const char *dir)
     return access(path, X_OK) == 0;
 }
 
+/* The whole number that a file of the cluster begins with, or 0. */
+static int read_number(const struct dev *d, const char *name)
+{
+    char path[PATH_MAX + 32], line[32];
+    (void)snprintf(path, sizeof path, "%s/%s", d->postgres_data, name);
+    FILE *file = fopen(path, "re");
+    long number = file && fgets(line, sizeof line, file) ? strtol(line, NULL, 10) : 0;
+    if (file)
+        (void)fclose(file);
+    return number > 0 && number <= INT_MAX ? (int)number : 0;
+}
+
 /* The version that the data directory was made by, or 0. */
 static int data_version(const struct dev *d)
 {
-    char path[PATH_MAX + 16];
-    int version = 0;
-    (void)snprintf(path, sizeof path, "%s/PG_VERSION", d->postgres_data);
-    FILE *file = fopen(path, "re");
-    if (file && fscanf(file, "%d", &version) != 1)
-        version = 0;
-    if (file)
-        (void)fclose(file);
-    return version;
+    return read_number(d, "PG_VERSION");
 }
 
 /* Debian keeps each major version in /usr/lib/postgresql/N/bin: the newest, or
  * the one that made the data.                                                  */
 static bool find_versioned(struct dev *d, int wanted)
 {
-    static const char root[] = "/usr/lib/postgresql";
-    int best = 0;
-    DIR *dir = opendir(root);
-    for (struct dirent *e = dir ? readdir(dir) : NULL; e; e = readdir(dir)) {
-        char path[PATH_MAX];
-        int version = atoi(e->d_name);
-        (void)snprintf(path, sizeof path, "%s/%s/bin", root, e->d_name);
+    static const char root[] = "/usr/lib/postgresql/";
+    glob_t found;
+    long best = 0;
+    if (glob("/usr/lib/postgresql/*/bin", 0, NULL, &found) != 0)
+        return false;
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        const char *path = found.gl_pathv[i];
+        long version = strtol(path + strlen(root), NULL, 10);
         if (version < OLDEST_VERSION || version <= best || (wanted && version != wanted) ||
             !has_programs(path))
             continue;
         best = version;
         (void)snprintf(d->postgres_bin, sizeof d->postgres_bin, "%s", path);
     }
-    if (dir)
-        (void)closedir(dir);
+    globfree(&found);
     return best > 0;
 }
 
@@ -118,21 +122,25 @@ static enum outcome find_programs(struct dev *d, struct error *err)
 
 /* ---- whose it is, and where ------------------------------------------------------ */
 
+static bool find_account(struct dev *d, const char *name)
+{
+    char room[4096];
+    struct passwd entry, *found = NULL;
+    if (getpwnam_r(name, &entry, room, sizeof room, &found) != 0 || !found || entry.pw_uid == 0)
+        return false;
+    d->postgres_uid = entry.pw_uid;
+    d->postgres_gid = entry.pw_gid;
+    return true;
+}
+
 static enum outcome find_user(struct dev *d, struct error *err)
 {
     d->postgres_uid = getuid();
     d->postgres_gid = getgid();
-    if (getuid() != 0)
+    if (getuid() != 0 || find_account(d, "postgres") || find_account(d, "nobody"))
         return OK;
-    const struct passwd *pw = getpwnam("postgres");
-    if (!pw)
-        pw = getpwnam("nobody");
-    if (!pw || pw->pw_uid == 0)
-        return fail(err, REFUSED,
-                    "Postgres does not run as root, and there is no user postgres or nobody");
-    d->postgres_uid = pw->pw_uid;
-    d->postgres_gid = pw->pw_gid;
-    return OK;
+    return fail(err, REFUSED,
+                "Postgres does not run as root, and there is no user postgres or nobody");
 }
 
 /* Could the user of Postgres work in the directory? */
@@ -228,15 +236,13 @@ static enum outcome write_data_file(const struct dev *d, const char *name, const
 static enum outcome write_access(const struct dev *d, struct error *err)
 {
     static const char *const roles[] = { OWNER, "pawl_planner", "pawl_executor", "pawl_operator" };
-    char ident[2048] = "";
+    char ident[2048] = "", user[CLI_USER_SIZE];
     size_t n = 0;
-    const struct passwd *pw = getpwuid(getuid());
-    if (!pw)
+    if (!cli_user(user))
         return fail(err, REFUSED, "user %u has no name in /etc/passwd, which Postgres needs",
                     (unsigned)getuid());
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
-        n += (size_t)snprintf(ident + n, sizeof ident - n, "dev \"%.200s\" %s\n", pw->pw_name,
-                              roles[i]);
+        n += (size_t)snprintf(ident + n, sizeof ident - n, "dev \"%.200s\" %s\n", user, roles[i]);
     enum outcome o = write_data_file(d, "pg_ident.conf", ident, err);
     if (o != OK)
         return o;
@@ -313,17 +319,10 @@ void dev_postgres_args(const struct dev *d, const char *args[DEV_ARGS_MAX])
 /* The postmaster's pid by its own file, when that process is alive. */
 pid_t dev_postgres_stale(const struct dev *d)
 {
-    char path[PATH_MAX + 32], exe[64], target[PATH_MAX];
-    long pid = 0;
-    (void)snprintf(path, sizeof path, "%s/postmaster.pid", d->postgres_data);
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return 0;
-    if (fscanf(file, "%ld", &pid) != 1)
-        pid = 0;
-    (void)fclose(file);
-    (void)snprintf(exe, sizeof exe, "/proc/%ld/exe", pid);
-    ssize_t n = pid > 0 ? readlink(exe, target, sizeof target - 1) : 0;
+    char exe[64], target[PATH_MAX];
+    int pid = read_number(d, "postmaster.pid");
+    (void)snprintf(exe, sizeof exe, "/proc/%d/exe", pid);
+    ssize_t n = pid ? readlink(exe, target, sizeof target - 1) : 0;
     if (n <= 0)
         return 0;
     target[n] = '\0';

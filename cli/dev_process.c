@@ -111,6 +111,7 @@ static void become(const struct dev *d, const char *const *args, int log_fd, pid
         dup2(log_fd, STDERR_FILENO) < 0)
         _exit(126);
     clean_environment();
+    assert(args[0]);
     if (postgres)
         drop_to_postgres(d);
     (void)execv(args[0], (char *const *)args);
@@ -183,7 +184,7 @@ static enum outcome worker_args(const struct dev *d, struct dev_process *p,
 
 enum outcome dev_process_start(struct dev *d, struct dev_process *p, struct error *err)
 {
-    const char *args[DEV_ARGS_MAX];
+    const char *args[DEV_ARGS_MAX] = { NULL };
     enum outcome o = OK;
     switch (p->role) {
     case DEV_POSTGRES:
@@ -205,7 +206,7 @@ enum outcome dev_process_start(struct dev *d, struct dev_process *p, struct erro
 
 enum outcome dev_run(struct dev *d, const char *const *args, const char *log, struct error *err)
 {
-    pid_t pid;
+    pid_t pid = 0;
     int status = 0;
     enum outcome o = spawn(d, args, log, true, &pid, err);
     if (o != OK)

@@ -41,7 +41,7 @@ static void on_step(void *self, int number, const char *name)
 
 int migrate_up_command(struct cli *cli)
 {
-    struct session *s;
+    struct session *s = NULL;
     struct error err;
     int applied = 0;
     int code = open_bare(cli, &s);
@@ -63,7 +63,7 @@ int migrate_up_command(struct cli *cli)
 int migrate_status_command(struct cli *cli)
 {
     static const char *const heads[] = { "NUMBER", "NAME", "STATE", "APPLIED" };
-    struct session *s;
+    struct session *s = NULL;
     struct error err;
     json_t *rows;
     const json_t *row;

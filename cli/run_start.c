@@ -17,6 +17,7 @@
 #include "common/message.h"
 #include "common/text.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -190,6 +191,7 @@ int run_start_command(struct cli *cli)
         return cli_usage(cli, "--agent is missing");
     if (write_request(cli, &text, &err) != OK)
         return cli_usage(cli, "%s", err.text);
+    assert(text);
     code = session_open(cli, &s);
     if (code != CLI_DONE)
         return code;

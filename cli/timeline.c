@@ -229,7 +229,8 @@ static void draw_attempt(struct picture *p, const json_t *attempt, struct row *r
         set_status(row, "copied");
     } else {
         set_status(row, status);
-        row->took_ms = json_int_or(attempt, "duration_ms", -1);
+        if (!json_str(attempt, "decided_by")) /* else it is how long the probe took */
+            row->took_ms = json_int_or(attempt, "duration_ms", -1);
         holder(attempt, row->by, sizeof row->by);
     }
     if (json_str(attempt, "decided_by")) /* it was unknown before */
@@ -418,6 +419,18 @@ static void print_lines(const char *text, FILE *out)
     }
 }
 
+/* Attempts to plan that a process took with it when it died. */
+static int64_t count_lost(const json_t *steps)
+{
+    const json_t *step, *plan;
+    size_t s, v;
+    int64_t lost = 0;
+    json_array_foreach(steps, s, step)
+        json_array_foreach(json_arr(step, "plans"), v, plan)
+            lost += !strcmp(json_str_or(plan, "outcome", ""), "lost");
+    return lost;
+}
+
 void timeline_print_end(const json_t *document, FILE *out)
 {
     const json_t *run = run_of(document);
@@ -438,9 +451,13 @@ void timeline_print_end(const json_t *document, FILE *out)
     else
         fprintf(out, "%s%s%s: waits for %s", output_on(style), status, output_off(style),
                 json_str_or(run, "waits_for", "a planner"));
-    fprintf(out, "; %s, %s tokens in, %s out, cost %s\n",
+    int64_t lost = count_lost(json_arr(document, "steps"));
+    char lost_text[OUTPUT_TIME_SIZE] = "";
+    if (lost)
+        (void)snprintf(lost_text, sizeof lost_text, " and %lld lost", (long long)lost);
+    fprintf(out, "; %s%s, %s tokens in, %s out, cost %s\n",
             output_plural(json_int_or(run, "model_calls", 0), "model call", "model calls", calls),
-            output_count(json_int_or(run, "tokens_in", 0), in),
+            lost_text, output_count(json_int_or(run, "tokens_in", 0), in),
             output_count(json_int_or(run, "tokens_out", 0), made),
             output_money((int64_t)(json_num_or(run, "cost", 0) * 1e6 + 0.5), cost));
 }
