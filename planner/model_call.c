@@ -126,7 +126,7 @@ static void end_by_http(const struct http_result *result, struct model_reply *re
         return;
     case HTTP_TIMED_OUT: (void)model_reply_fail(reply, RETRY, "timeout", "%s", text); return;
     case HTTP_TOO_LARGE:
-        (void)model_reply_fail(reply, REFUSED, "answer_too_large", "%s", text);
+        (void)model_reply_fail(reply, RETRY, "answer_too_large", "%s", text);
         return;
     case HTTP_ANSWERED:
     case HTTP_CUT:

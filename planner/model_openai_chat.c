@@ -219,7 +219,7 @@ static enum outcome read_chunk(struct reader *r, const json_t *chunk)
             json_obj(choice, "message"); /* a whole one, from servers that only seem to stream */
     read_choice(r, choice);
     if (piece && delta_merge(&r->delta, piece, &r->error) != OK)
-        return reader_fail(r, REFUSED, "answer_too_large");
+        return reader_fail(r, RETRY, "answer_too_large");
     return OK;
 }
 
@@ -293,14 +293,14 @@ static enum outcome chat_reader_feed(struct reader *r, const char *bytes, size_t
     if (r->form == FORM_WHOLE) {
         if (buf_add(&r->body, bytes, n))
             return OK;
-        (void)fail(&r->error, REFUSED, "the model's answer is larger than max_output_bytes (%zu)",
+        (void)fail(&r->error, RETRY, "the model's answer is larger than max_output_bytes (%zu)",
                    r->options.output_limit_bytes);
-        return reader_fail(r, REFUSED, "answer_too_large");
+        return reader_fail(r, RETRY, "answer_too_large");
     }
     struct error err;
     if (sse_feed(&r->sse, bytes, n, &err) != OK && r->outcome == OK) {
-        r->error = err;
-        return reader_fail(r, REFUSED, "answer_too_large"); /* one event beyond every limit */
+        r->error = err; /* one event beyond every limit */
+        return reader_fail(r, RETRY, "answer_too_large");
     }
     return r->outcome;
 }

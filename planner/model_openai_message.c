@@ -246,6 +246,5 @@ void openai_message(json_t *message, const char *end_reason, const char *call_pr
     reply->end_reason = arena_strdup(&reply->arena, end_reason);
     reply->outcome = OK;
     if (!reply->raw || !reply->end_reason || !read_items(message, calls, reply))
-        (void)model_reply_fail(reply, REFUSED, "answer_too_large",
-                               "no room for the model's answer");
+        (void)model_reply_fail(reply, RETRY, "answer_too_large", "no room for the model's answer");
 }

@@ -214,8 +214,6 @@ static enum plan_state think_failed(struct plan *p)
               LOG_INT("failures", p->failures + 1), LOG_WHY(&reply->error), LOG_END);
     if (reply->outcome == RETRY)
         return think_again(p);
-    if (strcmp(reply->code, "answer_too_large") == 0)
-        return commit_with(p, STORE_PLAN_FAIL, reply->code, reply->error.text);
     char *text = arena_printf(&p->arena, "%s: %s", reply->code, reply->error.text);
     return commit_with(p, STORE_PLAN_FAIL, "model_refused", text ? text : reply->error.text);
 }
