@@ -53,7 +53,7 @@ struct store;
 
 struct store_options {
     const char *dsn;
-    const char *program;      /* "planner", "executor": what the schema check tells to people */
+    const char *program;      /* "planner" or "executor": whose work claim_due gives */
     const char *class;        /* of the runs that claim_due gives */
     int connections;          /* 1 .. 16 */
     int statement_timeout_ms; /* 0: 30 s */
@@ -194,6 +194,8 @@ struct store_plan_claim {
     size_t row_count;
 };
 
+/* `claim` stands with REFUSED, too, when the run is ours but its history cannot be
+ * read: then commit it as failed.                                           */
 typedef void store_claim_plan_done(void *arg, enum outcome outcome,
                                    const struct store_plan_claim *claim, const struct error *err);
 store_ticket store_claim_plan(struct store *s, const struct store_claim_plan *request,

@@ -129,9 +129,33 @@ static void test_bad_item_is_refused_alone(void **state)
 
 /* ---- plans ----------------------------------------------------------------------------- */
 
-static void test_plan_from_claim_to_end(void **state)
+/* Step 1: a word, and a call that is refused at once, so that step 2 is next. */
+static void commit_step_1(const struct store_claim_plan *c, struct got *g)
 {
-    struct got g = { 0 };
+    struct digest digest;
+    digest_of("x", 1, &digest);
+    struct store_item items[] = {
+        { .type = STORE_TEXT, .content = "let me see", .raw = "{\"role\":\"assistant\"}" },
+        { .type = STORE_FUNCTION_CALL,
+          .call_id = "c1",
+          .tool = "look",
+          .arguments = "{}",
+          .digest = &digest,
+          .refused = "no such argument" },
+    };
+    struct store_commit_plan commit = got_commit_of(c, g, STORE_PLAN_CALLS);
+    int before = g->answers;
+    commit.items = items;
+    commit.item_count = 2;
+    commit.model = "demo";
+    store_commit_plan(store, &commit, got_plan_commit, g);
+    got_wait(&world, g, before + 1);
+    assert_ok(g->outcome, &g->error);
+}
+
+static void test_plan_is_claimed_and_committed(void **state)
+{
+    struct got g = { 0 }, busy = { 0 };
     struct uuid run = world_start_run(&world);
     struct store_claim_plan c = got_plan_of(&run), other = got_plan_of(&run);
     (void)state;
@@ -148,64 +172,56 @@ static void test_plan_from_claim_to_end(void **state)
     got_wait(&world, &g, 2);
     assert_int_equal(g.plan.answer, STORE_YOURS);
     assert_int_equal(g.plan.version, 1);
-    struct got busy = { 0 };
     store_claim_plan(store, &other, got_plan, &busy);
     got_wait(&world, &busy, 1);
     assert_int_equal(busy.plan.answer, STORE_BUSY);
 
-    struct digest digest;
-    digest_of("x", 1, &digest);
-    struct store_item items[] = {
-        { .type = STORE_TEXT, .content = "let me see", .raw = "{\"role\":\"assistant\"}" },
-        { .type = STORE_FUNCTION_CALL,
-          .call_id = "c1",
-          .tool = "look",
-          .arguments = "{}",
-          .digest = &digest,
-          .refused = "no such argument" },
-    };
-    struct store_commit_plan commit = got_commit_of(&c, &g, STORE_PLAN_CALLS);
-    commit.items = items;
-    commit.item_count = 2;
-    commit.model = "demo";
-    store_commit_plan(store, &commit, got_plan_commit, &g);
-    got_wait(&world, &g, 3);
-    assert_ok(g.outcome, &g.error);
+    commit_step_1(&c, &g);
     assert_string_equal(g.text, "running");
-    assert_int_equal(g.plan_commit.next_step, 2); /* every call was refused */
+    assert_int_equal(g.plan_commit.next_step, 2);
     assert_false(g.plan_commit.repeated);
-    store_commit_plan(store, &commit, got_plan_commit, &g);
-    got_wait(&world, &g, 4);
-    assert_int_equal(g.outcome, OK);
+    g.plan.step = 1;
+    commit_step_1(&c, &g);
     assert_true(g.plan_commit.repeated);
+}
 
-    /* Step 2: all of it, or what is not known yet. */
-    store_claim_plan(store, &other, got_plan, &g);
-    got_wait(&world, &g, 5);
+/* Step 2 reads all of it, or what is not known yet; then the end. */
+static void test_known_steps_are_not_read_again(void **state)
+{
+    struct got g = { 0 };
+    struct uuid run = world_start_run(&world);
+    struct store_claim_plan c = got_plan_of(&run);
+    (void)state;
+    store_claim_plan(store, &c, got_plan, &g);
+    got_wait(&world, &g, 1);
+    commit_step_1(&c, &g);
+    c = got_plan_of(&run);
+    store_claim_plan(store, &c, got_plan, &g);
+    got_wait(&world, &g, 3);
     assert_int_equal(g.plan.step, 2);
     assert_string_equal(g.rows, "input0.0=\"hello\" item1.0=let me see item1.1= result1.1=");
-    other.known_step = 1;
-    other.known_epoch = 1;
-    store_claim_plan(store, &other, got_plan, &g);
-    got_wait(&world, &g, 6);
+    c.known_step = 1;
+    c.known_epoch = 1;
+    store_claim_plan(store, &c, got_plan, &g);
+    got_wait(&world, &g, 4);
     assert_string_equal(g.rows, "result1.1=");
     assert_int_equal(g.plan.known_step, 1);
-    other.known_epoch = 2; /* of another epoch: nothing of it holds */
-    store_claim_plan(store, &other, got_plan, &g);
-    got_wait(&world, &g, 7);
+    c.known_epoch = 2; /* of another epoch: nothing of it holds */
+    store_claim_plan(store, &c, got_plan, &g);
+    got_wait(&world, &g, 5);
     assert_int_equal(g.plan.known_step, 0);
 
     struct store_item answer = { .type = STORE_TEXT, .content = "done" };
-    commit = got_commit_of(&other, &g, STORE_PLAN_FINAL);
+    struct store_commit_plan commit = got_commit_of(&c, &g, STORE_PLAN_FINAL);
     commit.items = &answer;
     commit.item_count = 1;
     store_commit_plan(store, &commit, got_plan_commit, &g);
-    got_wait(&world, &g, 8);
+    got_wait(&world, &g, 6);
     assert_string_equal(g.text, "succeeded");
     assert_true(g.plan_commit.event_id > 0);
     commit.token = uuid_v4();
     store_commit_plan(store, &commit, got_plan_commit, &g);
-    got_wait(&world, &g, 9);
+    got_wait(&world, &g, 7);
     assert_int_equal(g.outcome, STALE);
 }
 
@@ -438,7 +454,8 @@ int main(void)
         cmocka_unit_test(test_accept),
         cmocka_unit_test(test_requests_share_a_statement),
         cmocka_unit_test(test_bad_item_is_refused_alone),
-        cmocka_unit_test(test_plan_from_claim_to_end),
+        cmocka_unit_test(test_plan_is_claimed_and_committed),
+        cmocka_unit_test(test_known_steps_are_not_read_again),
         cmocka_unit_test(test_histories_do_not_mix),
         cmocka_unit_test(test_other_plan_outcomes),
         cmocka_unit_test(test_malformed_plan_is_refused),

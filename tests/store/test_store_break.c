@@ -248,6 +248,65 @@ static void test_lost_answer_of_a_claim(void **state)
     store_free(s);
 }
 
+struct heard {
+    int answers;
+    enum outcome outcome;
+    bool has_claim;
+    struct store_plan_claim claim;
+};
+
+static void on_heard(void *arg, enum outcome outcome, const struct store_plan_claim *claim,
+                     const struct error *err)
+{
+    struct heard *h = arg;
+    h->answers++;
+    h->outcome = outcome;
+    h->has_claim = claim != NULL;
+    if (claim)
+        h->claim = *claim;
+    if (outcome == REFUSED)
+        assert_contains(err->text, "this history is cursed");
+}
+
+/* One history of a batch cannot be read: its claim is told all the same, so that
+ * the run can be ended; the others get theirs.                               */
+static void test_unreadable_history(void **state)
+{
+    enum { N = 9, BAD = 4 };
+    struct heard heard[N] = { { .answers = 0 } };
+    struct store *s = open_store();
+    struct uuid run[N];
+    char id[UUID_TEXT_SIZE];
+    (void)state;
+    for (int i = 0; i < N; i++)
+        run[i] = world_start_run(&world);
+    uuid_format(&run[BAD], id);
+    world_sql(&world, "ALTER FUNCTION pawl.read_steps RENAME TO real_steps");
+    world_sql(
+        &world,
+        "CREATE FUNCTION pawl.read_steps(p_run uuid[], p_known int[]) RETURNS TABLE (item int, "
+        "kind text, step int, index int, type text, content text, call_id text, tool text, "
+        "arguments text, refused text, raw text, status text, error_code text) LANGUAGE "
+        "plpgsql AS $$ BEGIN IF '%s'::uuid = ANY (p_run) THEN RAISE 'this history is cursed'; "
+        "END IF; RETURN QUERY SELECT * FROM pawl.real_steps(p_run, p_known); END $$",
+        id);
+    for (int i = 0; i < N; i++) {
+        struct store_claim_plan c = { .token = uuid_v4(), .run = run[i] };
+        store_claim_plan(s, &c, on_heard, &heard[i]);
+    }
+    for (int i = 0; i < N; i++) {
+        UNTIL(&world, heard[i].answers == 1, 10000);
+        assert_int_equal(heard[i].outcome, i == BAD ? REFUSED : OK);
+        assert_true(heard[i].has_claim);
+        assert_int_equal(heard[i].claim.answer, STORE_YOURS);
+        assert_int_equal(heard[i].claim.version, 1);
+        assert_int_equal(heard[i].claim.row_count, i == BAD ? 0 : 1);
+    }
+    world_sql(&world, "DROP FUNCTION pawl.read_steps");
+    world_sql(&world, "ALTER FUNCTION pawl.real_steps RENAME TO read_steps");
+    store_free(s);
+}
+
 /* Waiting for a lock when the server goes away. */
 static void test_restart_while_a_statement_waits(void **state)
 {
@@ -334,6 +393,7 @@ int main(void)
         cmocka_unit_test(test_fast_restarts),
         cmocka_unit_test(test_immediate_restarts),
         cmocka_unit_test(test_lost_answer_of_a_claim),
+        cmocka_unit_test(test_unreadable_history),
         cmocka_unit_test(test_restart_while_a_statement_waits),
         cmocka_unit_test(test_missing_rights_are_waited_for),
         cmocka_unit_test(test_old_schema_is_refused_until_migrated),

@@ -2,7 +2,7 @@
  * test_liveness.c -- the rules of death against a scripted clock: pauses, jumps,
  * reconnects and restarts declare nobody dead who is alive.
  */
-#include "cm.h"
+#include "tests/unit/cm.h"
 
 #include "common/liveness.h"
 
