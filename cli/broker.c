@@ -70,8 +70,26 @@ int bind_to_wanted_port(int fd, const struct sockaddr *address, socklen_t length
 static void on_log(const rd_kafka_t *client, int level, const char *facility, const char *text)
 {
     (void)client;
+    if (strcmp(facility, "CONFWARN") == 0)
+        return; /* that this client knows no other brokers is as it should be */
     log_event(level <= 4 ? LOG_WARN : LOG_INFO, "embedded broker", LOG_STR("facility", facility),
               LOG_STR("text", text), LOG_END);
+}
+
+/* librdkafka asserts when the mock cluster cannot bind, so it is tried before. */
+static bool is_free(int port)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_port = htons((uint16_t)port),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int one = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    bool bound = bind(fd, (struct sockaddr *)&address, sizeof address) == 0;
+    (void)close(fd);
+    return bound;
 }
 
 static enum outcome make_topics(struct broker *b, const struct broker_options *options,
@@ -93,9 +111,14 @@ enum outcome broker_start(struct broker **out, const struct broker_options *opti
                           struct error *err)
 {
     char text[256];
+    *out = NULL;
+    if (options->port != 0 && !is_free(options->port))
+        return fail(err, BROKEN,
+                    "the embedded broker cannot listen on 127.0.0.1:%d; is it running already, or "
+                    "has another program taken the port?",
+                    options->port);
     struct broker *b = xcalloc(1, sizeof *b);
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    *out = NULL;
     rd_kafka_conf_set_log_cb(conf, on_log);
     b->client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
     if (!b->client) {
@@ -106,12 +129,8 @@ enum outcome broker_start(struct broker **out, const struct broker_options *opti
     wanted_port = options->port;
     b->cluster = rd_kafka_mock_cluster_new(b->client, 1);
     wanted_port = 0;
-    enum outcome outcome =
-        b->cluster ? make_topics(b, options, err)
-                   : fail(err, BROKEN,
-                          "the embedded broker cannot listen on 127.0.0.1:%d; is it running "
-                          "already, or is the port taken?",
-                          options->port);
+    enum outcome outcome = b->cluster ? make_topics(b, options, err)
+                                      : fail(err, BROKEN, "cannot start the embedded broker");
     if (outcome != OK) {
         broker_stop(b);
         return outcome;

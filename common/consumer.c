@@ -390,16 +390,16 @@ static void copy_options(struct consumer *c, const struct consumer_options *opti
 static enum outcome open_client(struct consumer *c, const struct kafka_settings *settings,
                                 struct error *err)
 {
-    char text[256];
+    char text[256], kbytes[24];
     rd_kafka_conf_t *conf;
     enum outcome outcome = kafka_conf(settings, KAFKA_CONSUMER, c->options.group, &conf, err);
     if (outcome != OK)
         return outcome;
-    (void)snprintf(text, sizeof text, "%zu", (c->options.fetch_ahead_bytes + 1023) / 1024);
-    if (rd_kafka_conf_set(conf, "queued.max.messages.kbytes", text, text, sizeof text) !=
+    (void)snprintf(kbytes, sizeof kbytes, "%zu", (c->options.fetch_ahead_bytes + 1023) / 1024);
+    if (rd_kafka_conf_set(conf, "queued.max.messages.kbytes", kbytes, text, sizeof text) !=
         RD_KAFKA_CONF_OK) {
         rd_kafka_conf_destroy(conf);
-        return fail(err, REFUSED, "cannot make a Kafka consumer: fetch_ahead_bytes is too large");
+        return fail(err, REFUSED, "cannot make a Kafka consumer: %s", text);
     }
     rd_kafka_conf_set_opaque(conf, c);
     rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
@@ -457,6 +457,7 @@ enum outcome consumer_init(struct consumer **out, struct loop *loop,
         return outcome;
     }
     rd_kafka_queue_io_event_enable(c->control, c->event_fd, &one, sizeof one);
+    wake(c); /* the event tells of a queue that is no longer empty; it may be so already */
     loop_timer_start(&c->tick, TICK_MS);
     *out = c;
     return OK;

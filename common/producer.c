@@ -45,6 +45,7 @@ struct producer {
     struct producer_stats stats;
     size_t doorbells; /* of stats.in_flight */
     struct flush flush;
+    struct loop_task first;
     struct buf ring; /* a doorbell is written here */
     bool closing;    /* producer_free() has begun */
     bool dead;       /* librdkafka said that this client is beyond repair */
@@ -132,10 +133,13 @@ static enum outcome open_client(struct producer *p, const struct kafka_settings 
     if (outcome != OK)
         return outcome;
     if (p->options.timeout_ms > 0) {
-        (void)snprintf(text, sizeof text, "%d", p->options.timeout_ms);
-        rd_kafka_conf_res_t result =
-            rd_kafka_conf_set(conf, "message.timeout.ms", text, text, sizeof text);
-        assert(result == RD_KAFKA_CONF_OK);
+        char number[16];
+        (void)snprintf(number, sizeof number, "%d", p->options.timeout_ms);
+        if (rd_kafka_conf_set(conf, "message.timeout.ms", number, text, sizeof text) !=
+            RD_KAFKA_CONF_OK) {
+            rd_kafka_conf_destroy(conf);
+            return fail(err, REFUSED, "cannot make a Kafka producer: %s", text);
+        }
     }
     rd_kafka_conf_set_opaque(conf, p);
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
@@ -156,6 +160,11 @@ static void close_client(struct producer *p)
     rd_kafka_queue_io_event_enable(p->queue, -1, NULL, 0);
     rd_kafka_queue_destroy(p->queue);
     rd_kafka_destroy(p->client);
+}
+
+static void on_first_task(void *arg)
+{
+    drain(arg);
 }
 
 static void on_flush_timer(void *arg)
@@ -199,6 +208,8 @@ enum outcome producer_init(struct producer **out, struct loop *loop,
         return outcome;
     }
     rd_kafka_queue_io_event_enable(p->queue, p->event_fd, &one, sizeof one);
+    /* The event tells of a queue that is no longer empty; it may be so already. */
+    loop_defer(loop, &p->first, on_first_task, p);
     loop_timer_init(loop, &p->flush.timer, on_flush_timer, p);
     *out = p;
     return OK;
@@ -214,6 +225,7 @@ void producer_free(struct producer *p)
     (void)rd_kafka_flush(p->client, PURGE_WAIT_MS); /* calls on_delivery() for each */
     assert(p->stats.in_flight == 0);
     loop_timer_close(&p->flush.timer);
+    loop_defer_cancel(&p->first);
     loop_watch_close(&p->watch);
     close_client(p);
     (void)close(p->event_fd);
