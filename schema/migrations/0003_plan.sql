@@ -17,14 +17,24 @@ $$;
 
 -- Locks runs in their one order.  Also answers between which ids they lie:
 -- statements that say so open the one partition in question and no other,
--- which a list of ids alone does not bring about.
-CREATE FUNCTION pawl.lock_runs(p_run uuid[], OUT lo uuid, OUT hi uuid)
+-- which a list of ids alone does not bring about.  retried: one of them is in a
+-- later epoch than its first.
+CREATE FUNCTION pawl.lock_runs(p_run uuid[], OUT lo uuid, OUT hi uuid, OUT retried boolean)
 LANGUAGE plpgsql AS $$
 BEGIN
     SELECT (array_agg(x ORDER BY x))[1], (array_agg(x ORDER BY x DESC))[1] INTO lo, hi FROM unnest(p_run) x WHERE x IS NOT NULL;
     -- one after the other, in the order of the outer query: nothing here can sort or join otherwise
-    PERFORM 1 FROM (SELECT DISTINCT x FROM unnest(p_run) x ORDER BY x) u
-    CROSS JOIN LATERAL (SELECT 1 FROM agent_runs r WHERE r.run_id = u.x AND r.run_id BETWEEN lo AND hi FOR NO KEY UPDATE) locked;
+    SELECT bool_or(locked.epoch > 1) INTO retried
+    FROM (SELECT DISTINCT x FROM unnest(p_run) x ORDER BY x) u
+    CROSS JOIN LATERAL (SELECT r.epoch FROM agent_runs r WHERE r.run_id = u.x AND r.run_id BETWEEN lo AND hi FOR NO KEY UPDATE) locked;
+END
+$$;
+
+-- Whether this very commit of a plan went through before.
+CREATE FUNCTION pawl.has_plan(p_run uuid, p_step int, p_version int, p_token uuid, p_lo uuid, p_hi uuid) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM item_at(p_run, p_step, 0, p_version, p_lo, p_hi) c WHERE c.token = p_token);
 END
 $$;
 
@@ -168,6 +178,10 @@ DECLARE
     v_grace   bigint;
     v_lo      uuid;
     v_hi      uuid;
+    v_run     uuid[]; -- of the accepted ones, after the commit
+    v_open    int[];
+    v_step    int[];
+    v_event   bigint[];
     v_ended   uuid[];
     v_status  text[];
     v_code    text[];
@@ -208,6 +222,7 @@ BEGIN
          AS c (item, index, type, content, raw, call_id, tool, revision, arguments, digest, refused)
     WHERE c.item = ANY (v_item) AND p_outcome[c.item + 1] <> 'handed_back';
 
+    IF p_outcome && ARRAY['retry', 'fail'] THEN
     INSERT INTO agent_step_content (run_id, step, index, version, epoch, type, content, refused, token, incarnation, model,
                                     tokens_in, tokens_out, tokens_cached, cost_micros, duration_ms)
     SELECT p_run[i + 1], p_step[i + 1], 0, p_version[i + 1], p_epoch[i + 1], 'error',
@@ -216,8 +231,9 @@ BEGIN
            p_duration_ms[i + 1]
     FROM unnest(v_item) i
     WHERE p_outcome[i + 1] IN ('retry', 'fail') AND NOT EXISTS (SELECT FROM unnest(c_item, c_index) c (item, index) WHERE c.item = i AND c.index = 0);
+    END IF;
 
-    -- runs that go on
+    WITH moved AS (
     UPDATE agent_runs r
     SET claim_by = NULL, claim_token = NULL, change = r.change + 1,
         open_calls = n.calls,
@@ -237,37 +253,45 @@ BEGIN
                  p_cost_micros[i + 1] AS cost
           FROM unnest(v_item, v_calls) AS a (i, k)) u,
          LATERAL (SELECT CASE u.outcome WHEN 'calls' THEN u.all_calls ELSE 0 END AS calls) n
-    WHERE r.run_id = u.run;
+    WHERE r.run_id = u.run
+    RETURNING u.i, r.run_id, r.open_calls, r.step)
+    SELECT array_agg(m.i), array_agg(m.run_id), array_agg(m.open_calls::int), array_agg(m.step) INTO v_item, v_run, v_open, v_step FROM moved m;
 
-    -- runs that end
+    IF p_outcome && ARRAY['final', 'fail'] THEN
     SELECT array_agg(p_run[i + 1]), array_agg(CASE p_outcome[i + 1] WHEN 'final' THEN 'succeeded' ELSE 'failed' END),
            array_agg(CASE p_outcome[i + 1] WHEN 'fail' THEN coalesce(p_code[i + 1], 'error') END),
            array_agg(CASE p_outcome[i + 1] WHEN 'fail' THEN p_error[i + 1] END)
     INTO v_ended, v_status, v_code, v_error
     FROM unnest(v_item) i WHERE p_outcome[i + 1] IN ('final', 'fail');
+    SELECT array_agg(x.run_id), array_agg(x.event_id) INTO v_ended, v_event
+    FROM end_runs(v_ended, v_status, v_code, v_error, clock_timestamp() + interval '10 s', v_lo, v_hi) x;
+    END IF;
 
     RETURN QUERY
-    WITH ended AS MATERIALIZED (
-        SELECT e.run_id, e.event_id FROM end_runs(v_ended, v_status, v_code, v_error, clock_timestamp() + interval '10 s', v_lo, v_hi) e
-        WHERE v_ended IS NOT NULL
-    )
-    SELECT u.item,
-           CASE WHEN u.item = ANY (v_item) THEN 'ok'
-                WHEN EXISTS (SELECT FROM item_at(u.run, u.step, 0, u.version, v_lo, v_hi) c WHERE c.token = u.token) THEN 'done'
-                WHEN r.claim_by = p_worker AND r.claim_token = u.token THEN 'bad'
-                ELSE 'stale' END,
-           CASE WHEN e.event_id IS NULL THEN r.status::text
-                WHEN u.outcome = 'final' THEN 'succeeded' ELSE 'failed' END,
-           CASE WHEN e.event_id IS NULL AND r.step = u.step THEN r.open_calls::int ELSE 0 END,
-           CASE WHEN r.ended_at IS NULL AND e.event_id IS NULL AND r.step = u.step + 1 AND r.claim_by IS NULL THEN r.step ELSE 0 END,
-           e.event_id
-    FROM (SELECT (n - 1)::int AS item, x.* FROM unnest(p_token, p_run, p_step, p_version, p_outcome)
-              WITH ORDINALITY AS x (token, run, step, version, outcome, n)) u
-    LEFT JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
-    LEFT JOIN ended e ON e.run_id = u.run AND u.item = ANY (v_item)
-    ORDER BY u.item;
+    SELECT m.i, 'ok',
+           CASE WHEN x.event IS NULL THEN 'running' WHEN p_outcome[m.i + 1] = 'final' THEN 'succeeded' ELSE 'failed' END,
+           CASE WHEN x.event IS NULL AND m.step = p_step[m.i + 1] THEN m.open ELSE 0 END,
+           CASE WHEN x.event IS NULL AND m.step > p_step[m.i + 1] THEN m.step ELSE 0 END, x.event
+    FROM unnest(v_item, v_run, v_open, v_step) AS m (i, run, open, step)
+    LEFT JOIN unnest(v_ended, v_event) AS x (run, event) ON x.run = m.run;
 
+    IF coalesce(cardinality(v_item), 0) < cardinality(p_run) THEN
+        RETURN QUERY
+        SELECT u.item,
+               CASE WHEN has_plan(u.run, u.step, u.version, u.token, v_lo, v_hi) THEN 'done'
+                    WHEN r.claim_by = p_worker AND r.claim_token = u.token THEN 'bad'
+                    ELSE 'stale' END,
+               r.status::text, CASE WHEN r.step = u.step THEN r.open_calls::int ELSE 0 END,
+               CASE WHEN r.ended_at IS NULL AND r.step = u.step + 1 AND r.claim_by IS NULL THEN r.step ELSE 0 END, NULL::bigint
+        FROM (SELECT (n - 1)::int AS item, x.* FROM unnest(p_token, p_run, p_step, p_version)
+                  WITH ORDINALITY AS x (token, run, step, version, n)) u
+        LEFT JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
+        WHERE u.item <> ALL (coalesce(v_item, '{}'));
+    END IF;
+
+    IF EXISTS (SELECT FROM cancellations) THEN
     DELETE FROM cancellations k USING unnest(p_run, p_step) AS u (run, step)
     WHERE k.incarnation = p_worker AND k.run_id = u.run AND k.step = u.step AND k.index = -1;
+    END IF;
 END
 $$;

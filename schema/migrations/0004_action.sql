@@ -26,9 +26,15 @@ SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
 #variable_conflict use_column
 DECLARE
-    v_set pawl.settings;
-    v_lo  uuid;
-    v_hi  uuid;
+    v_set     pawl.settings;
+    v_lo      uuid;
+    v_hi      uuid;
+    v_retried boolean;
+    v_run     uuid;
+    v_step    int;
+    v_index   int;
+    v_last    int;
+    v_does    text;
 BEGIN
     IF NOT hold_worker(p_worker) THEN
         RETURN QUERY SELECT (n - 1)::int, 'dead', NULL::text, NULL::int, NULL::int, NULL::uuid, NULL::text, NULL::bigint,
@@ -38,15 +44,16 @@ BEGIN
         RETURN;
     END IF;
     SELECT * INTO v_set FROM settings;
-    SELECT l.lo, l.hi INTO v_lo, v_hi FROM lock_runs(p_run) l;
-    IF EXISTS (SELECT FROM unnest(p_run) AS u (run) JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON r.epoch > 1) THEN
+    SELECT l.lo, l.hi, l.retried INTO v_lo, v_hi, v_retried FROM lock_runs(p_run) l;
+    IF v_retried THEN
         PERFORM copy_successes(p_run, p_step);
     END IF;
     IF EXISTS (SELECT FROM unknown_calls) THEN
         PERFORM hold_twins(p_run, p_step, p_index);
     END IF;
 
-    RETURN QUERY
+    FOR item, answer, kind, epoch, version, key, tool, revision, arguments, timeout_ms, send_by_ms, attempt, agent, tenant, left_ms, meta,
+        call_id, ring_plan, v_run, v_step, v_index, v_last, v_does IN
     WITH seen AS MATERIALIZED (
         SELECT (u.n - 1)::int AS item, u.token, u.run, u.step, u.index, r.epoch, r.version AS plan_version, r.agent, r.tenant,
                r.deadline, r.step AS now_step, c.tool, c.revision, c.arguments, c.digest, c.call_id, v.effect, v.on_unknown, v.timeout_ms,
@@ -95,14 +102,6 @@ BEGIN
         FROM judged j WHERE j.does = 'call'
         RETURNING agent_actions.run_id, agent_actions.step, agent_actions.index, agent_actions.version, agent_actions.key,
                   agent_actions.failures
-    ), closed AS ( -- a new version has taken the place of the one that waited
-        UPDATE agent_actions a SET open = false, retry_at = NULL
-        FROM judged j WHERE j.does = 'call' AND j.open AND a.run_id = j.run AND a.step = j.step AND a.index = j.index
-                        AND a.version = j.last_version
-    ), probed AS (
-        UPDATE agent_actions a SET probe_by = p_worker, probe_token = j.token, probes = a.probes + 1
-        FROM judged j WHERE j.does = 'probe' AND a.run_id = j.run AND a.step = j.step AND a.index = j.index
-                        AND a.version = j.last_version
     )
     SELECT j.item, CASE WHEN j.does IN ('call', 'same', 'probe', 'same_probe') THEN 'yours' ELSE j.does END,
            CASE WHEN j.does IN ('call', 'same') THEN 'call' WHEN j.does IN ('probe', 'same_probe') THEN 'probe' END,
@@ -111,11 +110,22 @@ BEGIN
                        ELSE v_set.send_by_ms::int END,
            coalesce(k.failures, j.failures) + 1, j.agent, j.tenant,
            (extract(epoch FROM j.deadline - clock_timestamp()) * 1000)::bigint, i.meta::text, j.call_id,
-           CASE WHEN j.does = 'done' AND j.now_step = j.step + 1 THEN j.now_step ELSE 0 END
+           CASE WHEN j.does = 'done' AND j.now_step = j.step + 1 THEN j.now_step ELSE 0 END,
+           j.run, j.step, j.index, j.last_version, CASE WHEN j.does = 'call' AND j.open THEN 'again' ELSE j.does END
     FROM judged j
     LEFT JOIN called k ON j.does = 'call' AND k.run_id = j.run AND k.step = j.step AND k.index = j.index
     LEFT JOIN LATERAL input_at(j.run, v_lo, v_hi) i ON j.does IN ('call', 'same')
-    ORDER BY j.item;
+    ORDER BY j.item
+    LOOP
+        IF v_does = 'again' THEN -- a new version has taken the place of the one that waited
+            UPDATE agent_actions a SET open = false, retry_at = NULL
+            WHERE a.run_id = v_run AND a.step = v_step AND a.index = v_index AND a.version = v_last;
+        ELSIF v_does = 'probe' THEN
+            UPDATE agent_actions a SET probe_by = p_worker, probe_token = p_token[item + 1], probes = a.probes + 1
+            WHERE a.run_id = v_run AND a.step = v_step AND a.index = v_index AND a.version = v_last;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
 END
 $$;
 
@@ -205,14 +215,14 @@ $$;
 -- step completes by its calls, and where a run becomes suspended or wakes.
 -- One element per run; the caller holds the locks.
 CREATE FUNCTION pawl.count_calls(p_run uuid[], p_closed int[], p_waiting int[], p_due timestamptz[], v_lo uuid, v_hi uuid)
-RETURNS TABLE (run_id uuid, next_step int)
+RETURNS TABLE (run_id uuid, next_step int, open_calls int, parallel int)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     v_grace bigint;
 BEGIN
     SELECT x.ring_grace_ms INTO v_grace FROM settings x;
-    RETURN QUERY
+    FOR run_id, next_step, open_calls, parallel IN
     WITH moved AS (
         UPDATE agent_runs r
         SET open_calls = r.open_calls - u.closed,
@@ -232,13 +242,17 @@ BEGIN
         LATERAL (SELECT o.open_calls > 0 AND o.open_calls - u.closed = 0 AS done,
                         o.open_calls - u.closed > 0 AND o.waiting_calls + u.waiting = o.open_calls - u.closed AS asleep) n
         WHERE r.run_id = u.run AND r.ended_at IS NULL
-        RETURNING r.run_id, r.epoch, r.step, r.status, o.status AS old_status, n.done
-    ), told AS (
-        INSERT INTO announcements (run_id, epoch, step, type, taken_until)
-        SELECT m.run_id, m.epoch, m.step, 'waiting', clock_timestamp() FROM moved m
-        WHERE m.status = 'suspended' AND m.old_status = 'running'
+        RETURNING r.run_id, r.step, r.open_calls, r.parallel, n.done, n.asleep AND o.status = 'running' AS slept
     )
-    SELECT m.run_id, CASE WHEN m.done THEN m.step ELSE 0 END FROM moved m;
+    SELECT m.run_id, CASE WHEN m.done THEN m.step WHEN m.slept THEN -1 ELSE 0 END, m.open_calls::int, m.parallel FROM moved m
+    LOOP
+        IF next_step < 0 THEN
+            INSERT INTO announcements (run_id, epoch, step, type, taken_until)
+            SELECT r.run_id, r.epoch, r.step, 'waiting', clock_timestamp() FROM run_at(count_calls.run_id, v_lo, v_hi) r;
+            next_step := 0;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
 END
 $$;
 
@@ -250,15 +264,24 @@ $$;
 --           (claimed, not sent), happened, did_not_happen, unsure (of a probe),
 --           probe_failed, told_unknown (the default end of a decision)
 -- p_retry_ms: NULL = this outcome is not to be tried again
+-- returned per attempt: its place in the arrays, from 1; its status; when it may
+-- be tried again (-1: not); whether the run has ended; and of its run the step to
+-- be planned next (0: the step is not complete), open calls and calls at a time.
 CREATE FUNCTION pawl.settle_calls(
     p_run uuid[], p_step int[], p_index int[], p_version int[], p_outcome text[], p_result text[], p_code text[], p_error text[],
     p_retry_ms bigint[], p_duration_ms int[], p_death boolean, v_lo uuid, v_hi uuid
-) RETURNS TABLE (run_id uuid, next_step int)
+) RETURNS TABLE (ref int, run_id uuid, status text, retry_ms bigint, ended boolean, next_step int, open_calls int, parallel int)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     v_now        timestamptz := clock_timestamp();
     v_set        pawl.settings;
+    v_once       boolean;
+    v_ref        int[];
+    v_of         uuid[];
+    v_status     text[];
+    v_retry      bigint[];
+    v_ended      boolean[];
     v_run        uuid[];
     v_closed     int[];
     v_waiting    int[];
@@ -266,14 +289,14 @@ DECLARE
 BEGIN
     SELECT * INTO v_set FROM settings;
     WITH was AS MATERIALIZED (
-        SELECT a.*, u.outcome, u.result AS new_result, u.code, u.error AS new_error, u.retry_ms, u.took, r.root_id,
+        SELECT a.*, u.ref, u.outcome, u.result AS new_result, u.code, u.error AS new_error, u.retry_ms, u.took, r.root_id,
                r.ended_at AS run_ended, (r.step = a.step AND r.epoch = a.epoch AND r.ended_at IS NULL) AS counts,
                a.deaths + CASE WHEN p_death THEN 1 ELSE 0 END AS new_deaths,
                w.ask_timeout_ms,
                -- may this attempt be followed by another one?
                a.failures + 1 < a.attempts AND u.retry_ms IS NOT NULL AS again
         FROM unnest(p_run, p_step, p_index, p_version, p_outcome, p_result, p_code, p_error, p_retry_ms, p_duration_ms)
-             AS u (run, step, index, version, outcome, result, code, error, retry_ms, took)
+             WITH ORDINALITY AS u (run, step, index, version, outcome, result, code, error, retry_ms, took, ref)
         JOIN LATERAL action_at(u.run, u.step, u.index, u.version, v_lo, v_hi) a ON true
         JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
         LEFT JOIN revisions w ON w.seq = a.revision
@@ -326,28 +349,64 @@ BEGIN
         FROM ruled w
         WHERE a.run_id = w.run_id AND a.step = w.step AND a.index = w.index AND a.version = w.version
         RETURNING a.run_id, a.step, a.index, a.version, a.status, a.open, a.effect, a.tool, a.digest, a.retry_at, a.probe_after,
-                  a.wait_until, w.open AS was_open, w.status AS old_status, w.counts, w.root_id
-    ), noted AS ( -- calls that block their twins
-        INSERT INTO unknown_calls (root_id, tool, digest, run_id, step, index, version)
-        SELECT d.root_id, d.tool, coalesce(d.digest, ''), d.run_id, d.step, d.index, d.version FROM done d
-        WHERE d.effect = 'once' AND d.status IN ('unknown', 'awaiting_decision')
-        ON CONFLICT DO NOTHING
-    ), cleared AS (
-        DELETE FROM unknown_calls k USING done d
-        WHERE d.status NOT IN ('unknown', 'awaiting_decision') AND d.effect = 'once'
-          AND k.root_id = d.root_id AND k.tool = d.tool AND k.digest = coalesce(d.digest, '')
-          AND k.run_id = d.run_id AND k.step = d.step AND k.index = d.index
+                  a.wait_until, w.open AS was_open, w.status AS old_status, w.counts, w.ref, w.run_ended
     )
-    SELECT array_agg(t.run_id), array_agg(t.closed), array_agg(t.waiting), array_agg(t.due)
-    INTO v_run, v_closed, v_waiting, v_due
-    FROM (SELECT d.run_id, count(*) FILTER (WHERE d.was_open AND NOT d.open)::int AS closed,
+    SELECT o.once, o.ref, o.run, o.status, o.retry, o.ended, t.run, t.closed, t.waiting, t.due
+    INTO v_once, v_ref, v_of, v_status, v_retry, v_ended, v_run, v_closed, v_waiting, v_due
+    FROM (SELECT bool_or(d.effect = 'once') AS once, array_agg(d.ref::int) AS ref, array_agg(d.run_id) AS run, array_agg(d.status::text) AS status,
+                 array_agg(CASE WHEN d.retry_at IS NULL THEN -1
+                                ELSE greatest(0, (extract(epoch FROM d.retry_at - v_now) * 1000)::bigint) END) AS retry,
+                 array_agg(d.run_ended IS NOT NULL) AS ended
+          FROM done d) o,
+         (SELECT array_agg(t.run_id) AS run, array_agg(t.closed) AS closed, array_agg(t.waiting) AS waiting, array_agg(t.due) AS due
+          FROM (SELECT d.run_id, count(*) FILTER (WHERE d.was_open AND NOT d.open)::int AS closed,
                  (count(*) FILTER (WHERE d.status LIKE 'awaiting_%' AND d.open)
                   - count(*) FILTER (WHERE d.old_status LIKE 'awaiting_%' AND d.was_open))::int AS waiting,
                  min(least(CASE WHEN d.retry_at <= v_now THEN v_now ELSE soon_at(d.retry_at) END, soon_at(d.probe_after),
                            soon_at(d.wait_until))) AS due
-          FROM done d WHERE d.counts GROUP BY d.run_id) t;
+          FROM done d WHERE d.counts GROUP BY d.run_id) t) t;
 
-    RETURN QUERY SELECT c.run_id, c.next_step FROM count_calls(v_run, v_closed, v_waiting, v_due, v_lo, v_hi) c;
+    IF v_once THEN
+        PERFORM note_unknown(p_run, p_step, p_index, p_version, v_lo, v_hi);
+    END IF;
+    RETURN QUERY
+    SELECT o.ref, o.run, o.status, o.retry, o.ended, coalesce(c.next_step, 0), coalesce(c.open_calls, 0), coalesce(c.parallel, 0)
+    FROM unnest(v_ref, v_of, v_status, v_retry, v_ended) AS o (ref, run, status, retry, ended)
+    LEFT JOIN count_calls(v_run, v_closed, v_waiting, v_due, v_lo, v_hi) c ON c.run_id = o.run;
+END
+$$;
+
+-- Keeps the list of calls that hold up their twins: those that are not
+-- repeatable and whose outcome nobody knows.
+CREATE FUNCTION pawl.note_unknown(p_run uuid[], p_step int[], p_index int[], p_version int[], p_lo uuid, p_hi uuid) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO unknown_calls (root_id, tool, digest, run_id, step, index, version)
+    SELECT r.root_id, a.tool, coalesce(a.digest, ''), a.run_id, a.step, a.index, a.version
+    FROM unnest(p_run, p_step, p_index, p_version) AS u (run, step, index, version)
+    JOIN LATERAL action_at(u.run, u.step, u.index, u.version, p_lo, p_hi) a ON a.effect = 'once' AND a.status IN ('unknown', 'awaiting_decision')
+    JOIN LATERAL run_at(u.run, p_lo, p_hi) r ON true
+    ON CONFLICT DO NOTHING;
+
+    DELETE FROM unknown_calls k
+    USING unnest(p_run, p_step, p_index, p_version) AS u (run, step, index, version)
+    JOIN LATERAL action_at(u.run, u.step, u.index, u.version, p_lo, p_hi) a ON a.effect = 'once' AND a.status NOT IN ('unknown', 'awaiting_decision')
+    JOIN LATERAL run_at(u.run, p_lo, p_hi) r ON true
+    WHERE k.root_id = r.root_id AND k.tool = a.tool AND k.digest = coalesce(a.digest, '')
+      AND k.run_id = a.run_id AND k.step = a.step AND k.index = a.index;
+END
+$$;
+
+-- The nth call of a step that nobody has claimed yet; -1: there is none.
+CREATE FUNCTION pawl.free_call(p_run uuid, p_nth int, p_lo uuid, p_hi uuid) RETURNS int
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN coalesce((
+        SELECT c.index FROM run_at(p_run, p_lo, p_hi) r
+        JOIN LATERAL items_of(r.run_id, r.step, r.version, p_lo, p_hi) c ON c.type = 'function_call' AND c.refused IS NULL
+        WHERE NOT EXISTS (SELECT FROM newest_action(c.run_id, c.step, c.index, p_lo, p_hi) x
+                          WHERE x.plan_version = r.version AND x.epoch = r.epoch)
+        ORDER BY c.index OFFSET p_nth - 1 LIMIT 1), -1);
 END
 $$;
 
@@ -375,16 +434,20 @@ SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
 #variable_conflict use_column
 DECLARE
-    v_item   int[];
+    v_item   int[]; -- the accepted ones, in their order
+    v_no     int[]; -- the others
     v_answer text[];
-    v_run    uuid[];
-    v_next   int[];
+    v_status text[];
     v_lo     uuid;
     v_hi     uuid;
 BEGIN
     SELECT l.lo, l.hi INTO v_lo, v_hi FROM lock_runs(p_run) l;
 
-    SELECT array_agg(j.item ORDER BY j.item), array_agg(j.answer ORDER BY j.item) INTO v_item, v_answer
+    SELECT array_agg(j.item ORDER BY j.item) FILTER (WHERE j.answer IN ('ok', 'stored')),
+           array_agg(j.item) FILTER (WHERE j.answer NOT IN ('ok', 'stored')),
+           array_agg(j.answer) FILTER (WHERE j.answer NOT IN ('ok', 'stored')),
+           array_agg(j.status) FILTER (WHERE j.answer NOT IN ('ok', 'stored'))
+    INTO v_item, v_no, v_answer, v_status
     FROM (
         SELECT (u.n - 1)::int AS item,
             CASE WHEN a.run_id IS NULL THEN 'stale'
@@ -408,40 +471,29 @@ BEGIN
                  WHEN a.status <> 'running' THEN
                       CASE WHEN a.status = u.outcome OR (u.outcome = 'handed_back' AND a.status = 'failed_before_effect') THEN 'done'
                            ELSE 'stale' END
-                 ELSE 'stale' END AS answer
+                 ELSE 'stale' END AS answer, a.status::text AS status
         FROM unnest(p_token, p_run, p_step, p_index, p_version, p_outcome) WITH ORDINALITY AS u (token, run, step, index, version, outcome, n)
         LEFT JOIN LATERAL action_at(u.run, u.step, u.index, u.version, v_lo, v_hi) a ON true
         LEFT JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true) j;
 
-    SELECT array_agg(s.run_id), array_agg(s.next_step) INTO v_run, v_next
+    RETURN QUERY
+    SELECT v_item[s.ref], CASE WHEN s.ended THEN 'stored' ELSE 'ok' END, s.status, s.retry_ms, s.next_step,
+           -- the calls that a run of many has waiting for a place: one for each that ended here
+           CASE WHEN s.open_calls > 0 AND s.open_calls + count(*) OVER (PARTITION BY s.run_id) > s.parallel
+                THEN free_call(s.run_id, (row_number() OVER (PARTITION BY s.run_id ORDER BY s.ref))::int, v_lo, v_hi) ELSE -1 END
     FROM (SELECT array_agg(p_run[i + 1]) AS run, array_agg(p_step[i + 1]) AS step, array_agg(p_index[i + 1]) AS index,
                  array_agg(p_version[i + 1]) AS version, array_agg(p_outcome[i + 1]) AS outcome, array_agg(p_result[i + 1]) AS result,
                  array_agg(p_code[i + 1]) AS code, array_agg(p_error[i + 1]) AS error, array_agg(p_retry_ms[i + 1]) AS retry,
                  array_agg(p_duration_ms[i + 1]) AS took
-          FROM unnest(v_item, v_answer) AS v (i, answer) WHERE v.answer IN ('ok', 'stored')) z,
+          FROM unnest(v_item) AS v (i)) z,
          settle_calls(z.run, z.step, z.index, z.version, z.outcome, z.result, z.code, z.error, z.retry, z.took, false, v_lo, v_hi) s;
 
     RETURN QUERY
-    SELECT v.i, v.answer, a.status::text,
-           CASE WHEN a.open AND a.retry_at IS NOT NULL
-                THEN greatest(0, (extract(epoch FROM a.retry_at - clock_timestamp()) * 1000)::bigint) ELSE -1 END,
-           coalesce(n.next, 0),
-           CASE WHEN v.answer = 'ok' AND r.open_calls > 0 AND r.open_calls + v.of_run > r.parallel THEN coalesce((
-               SELECT c.index FROM items_of(r.run_id, r.step, r.version, v_lo, v_hi) c
-               WHERE c.type = 'function_call' AND c.refused IS NULL
-                 AND NOT EXISTS (SELECT FROM newest_action(c.run_id, c.step, c.index, v_lo, v_hi) x
-                                 WHERE x.plan_version = r.version AND x.epoch = r.epoch)
-               ORDER BY c.index OFFSET v.nth - 1 LIMIT 1), -1) ELSE -1 END
-    FROM (SELECT y.i, y.answer, count(*) OVER (PARTITION BY p_run[y.i + 1]) AS of_run,
-                 row_number() OVER (PARTITION BY p_run[y.i + 1] ORDER BY y.i) AS nth
-          FROM unnest(v_item, v_answer) AS y (i, answer)) v
-    LEFT JOIN LATERAL action_at(p_run[v.i + 1], p_step[v.i + 1], p_index[v.i + 1], p_version[v.i + 1], v_lo, v_hi) a ON true
-    LEFT JOIN LATERAL run_at(p_run[v.i + 1], v_lo, v_hi) r ON true
-    LEFT JOIN LATERAL (SELECT max(y.next) AS next FROM unnest(v_run, v_next) AS y (run, next)
-                       WHERE y.run = p_run[v.i + 1] AND v.answer = 'ok') n ON true
-    ORDER BY v.i;
+    SELECT n.item, n.answer, n.status, -1::bigint, 0, -1 FROM unnest(v_no, v_answer, v_status) AS n (item, answer, status);
 
+    IF EXISTS (SELECT FROM cancellations) THEN
     DELETE FROM cancellations k USING unnest(p_run, p_step, p_index) AS u (run, step, index)
     WHERE k.incarnation = p_worker AND k.run_id = u.run AND k.step = u.step AND k.index = u.index;
+    END IF;
 END
 $$;
