@@ -58,7 +58,7 @@ class Cluster:
 
     def start(self):
         options = (f"-p {self.port} -k {self.directory} -c listen_addresses=127.0.0.1 -c fsync=off "
-                   "-c synchronous_commit=off -c max_connections=150 -c log_min_messages=warning "
+                   "-c max_connections=150 -c log_min_messages=warning "
                    "-c autovacuum=off")
         # -l would keep the file open in the server: pg_ctl's own output must not be a pipe of ours.
         self.tool(f"{self.bin}/pg_ctl", "-D", self.data, "-w", "-t", "60", "-l", self.directory / "log",

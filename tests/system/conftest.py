@@ -22,7 +22,8 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     setattr(item, "report_" + report.when, report)
-    stack = item.funcargs.get("stack") if hasattr(item, "funcargs") else None
+    used = getattr(item, "funcargs", {})
+    stack = used.get("stack") or used.get("running")
     if report.when == "call" and report.failed and stack is not None:
         report.sections.append(("logs of the processes", stack.tails()))
 
@@ -54,16 +55,47 @@ def cluster(scratch):
     cluster.stop("immediate")
 
 
-@pytest.fixture
-def stack(request, cluster, scratch):
-    """A stack whose processes are not started yet. At the end none of them may have been ill."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:60]
+def make_stack(cluster, scratch, name):
+    name = re.sub(r"[^a-z0-9]+", "-", name.removeprefix("test_").lower()).strip("-")[:60]
     directory = scratch / name
     directory.mkdir()
-    stack = Stack(cluster, directory, name)
-    yield stack
-    failed = getattr(request.node, "report_call", None) is None or request.node.report_call.failed
-    if not failed:
-        stack.check()
+    return Stack(cluster, directory, name)
+
+
+def passed(request):
+    report = getattr(request.node, "report_call", None)
+    return report is not None and report.passed
+
+
+def end(stack):
     sick = stack.down()
     assert not sick, f"a process was not well: {sick}"
+
+
+@pytest.fixture
+def stack(request, cluster, scratch):
+    """A stack of the test's own, whose processes are not started yet."""
+    stack = make_stack(cluster, scratch, request.node.name)
+    yield stack
+    if passed(request):
+        stack.check()
+    end(stack)
+
+
+@pytest.fixture(scope="module")
+def shared_stack(request, cluster, scratch):
+    """One planner and one executor for all tests of a module that leave them alone."""
+    stack = make_stack(cluster, scratch, request.module.__name__)
+    stack.up()
+    stack.wait_joined("planner-1", "executor-1")
+    yield stack
+    end(stack)
+
+
+@pytest.fixture
+def running(request, shared_stack):
+    """The module's stack: its processes run; model and tools are new."""
+    shared_stack.renew()
+    yield shared_stack
+    if passed(request):
+        shared_stack.check()

@@ -22,6 +22,7 @@ class Kafka:
         self.prefix = prefix
         self.bootstrap = self.real
         self.names = {name: f"{prefix}.{name}" for name in ("requests", "plan", "act", "events")}
+        self.groups = {kind: f"{prefix}.{kind}" for kind in ("planner", "executor")}
         self.dlq = self.names["requests"] + ".dlq"
         self.process = None
         if not self.real:

@@ -105,10 +105,24 @@ class Stack:
         self.kafka = Kafka(self.build / "pawl", directory, f"{name}-{os.getpid()}")
         self.model = Model()
         self.tools = Tools()
+        self.renewed_at = self.sql.value("SELECT clock_timestamp()")
         self.processes = {}
         self.ports = {}
         self.published = 0
         self.set(**SETTINGS)
+
+    def renew(self):
+        """For the next test on the same processes: a model and tools with empty ledgers."""
+        for row in self.sql("SELECT run_id FROM pawl.agent_runs WHERE ended_at IS NULL"):
+            self.pawl("run", "cancel", row["run_id"], check=False)
+        self.model.close()
+        self.tools.close()
+        self.model = Model()
+        self.tools = Tools()
+        self.renewed_at = self.sql.value("SELECT clock_timestamp()")
+        for process in self.processes.values():
+            if not process.running:
+                process.start()
 
     # --- processes ---------------------------------------------------------------------------
 
@@ -153,7 +167,7 @@ class Stack:
             "kafka": {
                 "bootstrap": self.kafka.bootstrap,
                 "topics": topics,
-                "groups": {"planner": f"{self.kafka.prefix}.planner", "executor": f"{self.kafka.prefix}.executor"},
+                "groups": self.kafka.groups,
             },
             "http": {"listen": f"127.0.0.1:{self.ports[name]}"},
             "instance": f"test/{name}",
@@ -219,8 +233,13 @@ class Stack:
 
     def pawl(self, *words, check=True, data=None):
         """The command line, as an operator; what it printed."""
-        env = {**os.environ, "PAWL_POSTGRES_DSN": self.dsn(), "PAWL_AS": "tester",
-               "PAWL_KAFKA_BOOTSTRAP": self.kafka.bootstrap or ""}
+        env = {**os.environ, "PAWL_POSTGRES_DSN": self.dsn(), "PAWL_AS": "tester"}
+        if self.kafka.bootstrap:
+            env["PAWL_KAFKA_BOOTSTRAP"] = self.kafka.bootstrap
+            for name, topic in self.kafka.names.items():
+                env[f"PAWL_KAFKA_TOPICS_{name.upper()}"] = topic
+            for name, group in self.kafka.groups.items():
+                env[f"PAWL_KAFKA_GROUPS_{name.upper()}"] = group
         done = subprocess.run([self.build / "pawl", *map(str, words)], env=env, cwd=self.directory,
                               input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                               timeout=60)
@@ -233,7 +252,7 @@ class Stack:
         """The definition of a tool of the tool server."""
         http = {"method": "POST", "url": f"{self.tools.url}/tool/{name}", **more.pop("http", {})}
         definition = {"description": f"Does {name}.", "parameters": {"type": "object"}, "http": http,
-                      "timeout": "5s", "connect_timeout": "2s"}
+                      "timeout": "5s", "connect_timeout": "1s"}
         if more.get("on_unknown") == "probe":
             definition["probe"] = {"url": f"{self.tools.url}/probe/{name}/{{key}}", "timeout": "2s"}
         return {**definition, **more}
@@ -262,7 +281,9 @@ class Stack:
         return Run(self, out.split()[-1])
 
     def runs(self):
-        return [Run(self, row["run_id"]) for row in self.sql("SELECT run_id FROM pawl.agent_runs ORDER BY run_id")]
+        """All runs since the stack was made, or renewed."""
+        rows = self.sql("SELECT run_id FROM pawl.agent_runs WHERE created_at > %s ORDER BY run_id", self.renewed_at)
+        return [Run(self, row["run_id"]) for row in rows]
 
     def decide(self, run, step, index, word, *more):
         return self.pawl("run", "decide", run.id, step, index, word, *more)
