@@ -266,7 +266,7 @@ static void test_start_sweep_and_leave(void **state)
     static struct child c;
     (void)state;
     start(&c, "50");
-    SAYS(&c, "started");
+    SAYS(&c, "started\n");
     assert_string_equal(last_state(), "alive");
     make_due(5); /* more than there are places: the rest at once when one is free */
     int64_t before_ms = clock_mono_ms();
@@ -290,7 +290,7 @@ static void test_work_in_flight_is_finished(void **state)
     static struct child c;
     (void)state;
     start(&c, "2000");
-    SAYS(&c, "started");
+    SAYS(&c, "started\n");
     make_due(1);
     SAYS(&c, "plan\n");
     int64_t before_ms = clock_mono_ms();
@@ -308,7 +308,7 @@ static void test_second_signal_ends_the_grace(void **state)
     static struct child c;
     (void)state;
     start(&c, "60000");
-    SAYS(&c, "started");
+    SAYS(&c, "started\n");
     make_due(1);
     SAYS(&c, "plan\n");
     (void)kill(c.pid, SIGTERM);
@@ -327,7 +327,7 @@ static void test_declared_dead(void **state)
     static struct child c;
     (void)state;
     start(&c, "1500");
-    SAYS(&c, "started");
+    SAYS(&c, "started\n");
     make_due(1);
     SAYS(&c, "plan\n");
     world_sql(&world, "SELECT pawl.declare_dead(NULL, ARRAY[w.incarnation], ARRAY[w.beat]) FROM "
@@ -347,7 +347,7 @@ static void test_cancelled_claims_reach_the_work(void **state)
     uuid_format(&run, id);
     uuid_format(&token, tok);
     start(&c, "10");
-    SAYS(&c, "started");
+    SAYS(&c, "started\n");
     world_sql(&world,
               "SELECT pawl.claim_plans((SELECT max(incarnation) FROM pawl.workers), "
               "ARRAY['%s'::uuid], ARRAY['%s'::uuid], false)",
@@ -363,7 +363,7 @@ static void test_restart_of_postgres_under_a_daemon(void **state)
     static struct child c;
     (void)state;
     start(&c, "10");
-    SAYS(&c, "started");
+    SAYS(&c, "started\n");
     world_server("restart immediate");
     for (int i = 0; i < 30; i++)
         loop_turn(&world.loop, 50);
