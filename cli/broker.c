@@ -1,5 +1,6 @@
 #include "cli/broker.h"
 
+#include "common/kafka_tsan.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/text.h"
@@ -119,6 +120,7 @@ enum outcome broker_start(struct broker **out, const struct broker_options *opti
                     options->port);
     struct broker *b = xcalloc(1, sizeof *b);
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    kafka_tsan_link();
     rd_kafka_conf_set_log_cb(conf, on_log);
     b->client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
     if (!b->client) {

@@ -500,6 +500,11 @@ struct consumer_stats consumer_stats(const struct consumer *c)
     return stats;
 }
 
+struct rd_kafka_s *consumer_client(struct consumer *c)
+{
+    return c->client;
+}
+
 /* ---- death ---------------------------------------------------------------------------- */
 
 void consumer_close(struct consumer *c)

@@ -89,6 +89,9 @@ void consumer_resume(struct consumer *c, const char *topic);
 bool consumer_joined(const struct consumer *c);
 struct consumer_stats consumer_stats(const struct consumer *c);
 
+/* The client beneath, for lag.h: questions may go over its connections. */
+struct rd_kafka_s *consumer_client(struct consumer *c);
+
 /* Hands out no more records, commits what is done, leaves the group, then calls
  * on_closed.  Call consumer_done() for what is done before this.             */
 void consumer_close(struct consumer *c);

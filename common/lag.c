@@ -23,7 +23,9 @@ enum outcome lag_open(const struct kafka_settings *settings, struct rd_kafka_s *
     enum outcome outcome = kafka_conf(settings, KAFKA_OBSERVER, NULL, &conf, err);
     if (outcome != OK)
         return outcome;
-    *out = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    /* Of a producer's kind, a question about a topic that does not exist would
+     * make it, where the brokers make topics by themselves.                  */
+    *out = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof text);
     if (*out)
         return OK;
     rd_kafka_conf_destroy(conf);

@@ -49,7 +49,7 @@ MUST_CHECK enum outcome lag_open(const struct kafka_settings *settings, struct r
                                  struct error *err);
 void lag_close(struct rd_kafka_s *client);
 
-/* Waits for timeout_ms at most. `client` is of lag_open() or producer_client(). */
+/* Waits for timeout_ms at most. `client` is of lag_open() or consumer_client(). */
 MUST_CHECK enum outcome lag_read(struct rd_kafka_s *client, const struct lag_query *query,
                                  int timeout_ms, struct lag_report *out, struct error *err);
 void lag_report_release(struct lag_report *r);

@@ -346,8 +346,3 @@ struct producer_stats producer_stats(const struct producer *p)
 {
     return p->stats;
 }
-
-struct rd_kafka_s *producer_client(struct producer *p)
-{
-    return p->client;
-}

@@ -76,9 +76,6 @@ struct producer_stats producer_stats(const struct producer *p);
  * the process, after producer_flush().                                       */
 void producer_free(struct producer *p);
 
-/* The client beneath, for lag.h: queries may go over its connections. */
-struct rd_kafka_s *producer_client(struct producer *p);
-
 /* ---- dead letters ------------------------------------------------------- */
 
 struct dead_letter {
