@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BOLD_TEXTS = 8, BOLD_SIZE = 64, GAP = 2, LAST_COLUMN_MIN = 12 };
+enum { BOLD_TEXTS = 8, BOLD_SIZE = 64, GAP = 2, LAST_COLUMN_MIN = 24, LAST_COLUMN_INDENT = 8 };
 
 static struct {
     bool terminal, colour;
@@ -165,34 +165,47 @@ static void print_cut(FILE *out, const char *text, size_t columns)
     }
     for (size_t seen = 0; *text; text++) {
         seen += ((unsigned char)*text & 0xc0) != 0x80;
-        if (seen > columns - 3)
+        if (seen + 3 > columns)
             break;
         (void)fputc(*text, out);
     }
     (void)fputs("...", out);
 }
 
+/* The last column: cut where the line ends, or on a line of its own when too
+ * little is left of this one.                                                 */
+static void print_last(const char *text, enum style style, size_t at, FILE *out)
+{
+    size_t width = (size_t)screen.width, room = width > at ? width - at : 0;
+    if (width && room < LAST_COLUMN_MIN && *text && output_columns(text) > room) {
+        fprintf(out, "\n%*s", LAST_COLUMN_INDENT, "");
+        room = width > LAST_COLUMN_INDENT ? width - LAST_COLUMN_INDENT : 1;
+    }
+    (void)fputs(output_on(style), out);
+    if (width)
+        print_cut(out, text, room);
+    else
+        (void)fputs(text, out);
+    (void)fputs(output_off(style), out);
+}
+
 static void print_row(const struct table *t, const size_t *widths, const struct table_cell *row,
                       FILE *out)
 {
-    size_t at = 0, screen_width = (size_t)screen.width;
+    size_t at = 0;
     for (size_t c = 0; c < t->columns; c++) {
         const char *text = row ? row[c].text : head_text(t->heads[c]);
         enum style style = row ? row[c].style : STYLE_DIM;
         size_t own = output_columns(text), pad = widths[c] > own ? widths[c] - own : 0;
-        bool last = c + 1 == t->columns;
-        if (t->heads[c][0] == '>')
+        bool right = t->heads[c][0] == '>', last = c + 1 == t->columns;
+        if (right)
             print_spaces(out, pad);
-        (void)fputs(output_on(style), out);
-        if (last && screen_width > at + LAST_COLUMN_MIN)
-            print_cut(out, text, screen_width - at);
-        else
-            (void)fputs(text, out);
-        (void)fputs(output_off(style), out);
-        if (t->heads[c][0] != '>' && !last)
-            print_spaces(out, pad);
-        if (!last)
-            print_spaces(out, GAP);
+        if (last) {
+            print_last(text, style, at, out);
+            break;
+        }
+        fprintf(out, "%s%s%s", output_on(style), text, output_off(style));
+        print_spaces(out, (right ? 0 : pad) + GAP);
         at += widths[c] + GAP;
     }
     (void)fputc('\n', out);

@@ -53,7 +53,7 @@ size_t output_columns(const char *text);
 /* ---- tables ---------------------------------------------------------------- */
 
 /* Rows of cells under a head, as wide as needed; on a terminal the last column
- * is cut where the line ends.
+ * is cut where the line ends, or gets a line of its own on a narrow one.
  *
  *     struct table t;
  *     table_init(&t, (const char *[]){ "RUN", "AGENT", ">STEP" }, 3);

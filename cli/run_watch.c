@@ -72,7 +72,11 @@ static int draw_again(const json_t *document, int former_lines, bool last_time)
         lines += *c == '\n';
     if (former_lines > 0)
         printf("\033[%dA\r\033[J", former_lines);
+    if (!last_time) /* a line that is too long must not become two, or the next picture is misplaced
+                     */
+        (void)fputs("\033[?7l", stdout);
     (void)fputs(from, stdout);
+    (void)fputs("\033[?7h", stdout);
     (void)fflush(stdout);
     free(text);
     return lines;

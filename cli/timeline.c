@@ -8,7 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LABEL_COLUMNS = 52, LABEL_BYTES = 256, NOTE_BYTES = 512, SMALL = 128 };
+enum {
+    LABEL_COLUMNS_MIN = 24,
+    LABEL_COLUMNS_MAX = 52,
+    LABEL_BYTES = 256,
+    NOTE_BYTES = 512,
+    SMALL = 128
+};
 
 /* What is the same for all lines of one picture. */
 struct picture {
@@ -67,15 +73,23 @@ static const char *holder(const json_t *object, char *out, size_t out_size)
     return out;
 }
 
-/* `text` safe to show and at most LABEL_COLUMNS wide. */
+/* How wide the first column may become: two fifths of the terminal. */
+static size_t label_columns(void)
+{
+    int width = output_width() * 2 / 5;
+    return width == 0 || width > LABEL_COLUMNS_MAX ? LABEL_COLUMNS_MAX
+           : width < LABEL_COLUMNS_MIN             ? LABEL_COLUMNS_MIN
+                                                   : (size_t)width;
+}
+
 static void cut_label(char *label)
 {
-    size_t columns = 0, at = 0;
-    if (output_columns(label) <= LABEL_COLUMNS)
+    size_t columns = 0, at = 0, most = label_columns();
+    if (output_columns(label) <= most)
         return;
     for (; label[at]; at++) {
         columns += ((unsigned char)label[at] & 0xc0) != 0x80;
-        if (columns > LABEL_COLUMNS - 3)
+        if (columns > most - 3)
             break;
     }
     memcpy(label + at, "...", 4);
@@ -130,8 +144,7 @@ static bool is_copy(const json_t *attempt)
     return json_is_integer(json_object_get(attempt, "copied_from"));
 }
 
-static void note_attempt(const struct picture *p, const json_t *attempt, int step, int index,
-                         char note[NOTE_BYTES])
+static void note_attempt(const json_t *attempt, char note[NOTE_BYTES])
 {
     const char *status = json_str_or(attempt, "status", "");
     char text[NOTE_BYTES / 2], at[OUTPUT_TIME_SIZE];
@@ -139,12 +152,8 @@ static void note_attempt(const struct picture *p, const json_t *attempt, int ste
     if (is_copy(attempt))
         add_note(note, "returned from storage, not run again");
     note_doubt(attempt, status, note);
-    if (!strcmp(status, "awaiting_decision")) {
-        (void)snprintf(text, sizeof text,
-                       "waits for a person: pawl run decide %s %d %d happened|did-not-happen",
-                       p->run_id, step, index);
-        add_note(note, text);
-    }
+    if (!strcmp(status, "awaiting_decision"))
+        add_note(note, "waits for a person");
     if (json_str(attempt, "error") &&
         strcmp(json_str_or(attempt, "error_code", ""), "worker_died") != 0)
         add_foreign_note(note, json_str(attempt, "error"));
@@ -219,12 +228,11 @@ static void draw(struct picture *p, struct row *row)
     table_cell(&p->table, STYLE_DIM, "%s", row->note);
 }
 
-static void draw_attempt(struct picture *p, const json_t *attempt, struct row *row, int step,
-                         int index)
+static void draw_attempt(struct picture *p, const json_t *attempt, struct row *row)
 {
     const char *status = json_str_or(attempt, "status", "");
     row->at_ms = moment(attempt, "claimed_at");
-    note_attempt(p, attempt, step, index, row->note);
+    note_attempt(attempt, row->note);
     if (is_copy(attempt)) {
         set_status(row, "copied");
     } else {
@@ -260,7 +268,6 @@ static void draw_call(struct picture *p, const json_t *call, int step)
 {
     const json_t *attempts = json_arr(call, "attempts"), *attempt;
     const char *refused = json_str(call, "refused");
-    int index = (int)json_int_or(call, "index", 0);
     bool straight = is_straight(call);
     size_t i;
     if (!straight || json_array_size(attempts) == 0) {
@@ -281,7 +288,7 @@ static void draw_call(struct picture *p, const json_t *call, int step)
             (void)snprintf(row.label + n, sizeof row.label - n, "%s attempt %lld",
                            p->fact ? "" : "      ", (long long)json_int_or(attempt, "version", 0));
         }
-        draw_attempt(p, attempt, &row, step, index);
+        draw_attempt(p, attempt, &row);
     }
 }
 
@@ -419,6 +426,25 @@ static void print_lines(const char *text, FILE *out)
     }
 }
 
+/* What a suspended run waits for, as commands to be copied. */
+static void print_decisions(const json_t *document, FILE *out)
+{
+    const json_t *step, *plan, *call, *steps = json_arr(document, "steps");
+    const char *run = json_str_or(run_of(document), "run_id", "?");
+    size_t s, v, c;
+    json_array_foreach(steps, s, step)
+        json_array_foreach(json_arr(step, "plans"), v, plan)
+            json_array_foreach(json_arr(plan, "calls"), c, call) {
+                if (strcmp(json_str_or(call, "status", ""), "awaiting_decision") != 0)
+                    continue;
+                fprintf(out,
+                        "  nobody knows whether it happened; say so:\n"
+                        "    pawl run decide %s %lld %lld happened|did-not-happen\n",
+                        run, (long long)json_int_or(step, "step", 0),
+                        (long long)json_int_or(call, "index", 0));
+            }
+}
+
 /* Attempts to plan that a process took with it when it died. */
 static int64_t count_lost(const json_t *steps)
 {
@@ -439,6 +465,8 @@ void timeline_print_end(const json_t *document, FILE *out)
     char calls[OUTPUT_TIME_SIZE], in[OUTPUT_TIME_SIZE], made[OUTPUT_TIME_SIZE],
         took[OUTPUT_TIME_SIZE], cost[OUTPUT_TIME_SIZE], safe[NOTE_BYTES];
     (void)fputc('\n', out);
+    if (!timeline_has_ended(document))
+        print_decisions(document, out);
     if (answer)
         print_lines(answer, out);
     if (json_str(run, "error"))

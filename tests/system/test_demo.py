@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -204,23 +205,51 @@ def test_the_demo_on_a_real_kafka():
 # --------------------------------------------------------------------- the first agent
 
 
-def test_the_first_agent_answers_as_the_readme_says(tmp_path):
-    stack = DevStack()
+@pytest.fixture(scope="module")
+def first_agent(tmp_path_factory):
+    """A stack with the first agent, as the README says: its tool and the scripted model listen."""
+    found = DevStack()
     try:
-        stack.start()
+        found.start()
         with Service(FIRST / "weather.py") as weather, Service(DEMO / "model_server.py") as model:
             text = (FIRST / "agent.yaml").read_text()
             text = text.replace("http://127.0.0.1:8090", weather.url).replace("http://127.0.0.1:8091", model.url)
-            (tmp_path / "agent.yaml").write_text(text)
-            stack.pawl("agent", "apply", tmp_path / "agent.yaml")
-            asked = "Shall I take an umbrella in Bergen or in Oslo?"
-            answer = stack.pawl("run", "start", "--agent", "weather", "--input", asked, "--wait")
-            assert '"city": "Bergen"' in answer and '"city": "Oslo"' in answer
-            watched = stack.pawl("run", "start", "--agent", "weather", "--input", asked, "--watch")
-            assert 'get_weather {"city": "Oslo"}' in watched and "succeeded after" in watched
+            path = tmp_path_factory.mktemp("first") / "agent.yaml"
+            path.write_text(text)
+            found.pawl("agent", "apply", path)
+            yield found
     finally:
-        stack.stop()
-        stack.remove()
+        found.stop()
+        found.remove()
+
+
+def test_the_first_agent_answers_as_the_readme_says(first_agent):
+    asked = "Shall I take an umbrella in Bergen or in Oslo?"
+    answer = first_agent.pawl("run", "start", "--agent", "weather", "--input", asked, "--wait")
+    assert '"city": "Bergen"' in answer and '"city": "Oslo"' in answer
+    watched = first_agent.pawl("run", "start", "--agent", "weather", "--input", asked, "--watch")
+    assert 'get_weather {"city": "Oslo"}' in watched and "succeeded after" in watched
+
+
+@pytest.mark.skipif(not shutil.which("kcat"), reason="kcat is not installed")
+def test_the_documented_commands_for_kcat_start_runs(first_agent):
+    page = (ROOT / "examples" / "requests" / "README.md").read_text()
+    bare, binary, _, events = re.findall(r"```sh\n(.*?)```", page, re.S)
+    environment = {**os.environ, "KAFKA": first_agent.state()["kafka"]}
+
+    def shell(command):
+        return subprocess.run(["bash", "-euc", command], env=environment, capture_output=True, text=True, check=True)
+
+    for command in (bare, binary, bare):
+        shell(command)
+
+    def ended():
+        runs = [first_agent.json("run", "show", r["run_id"])["run"] for r in first_agent.json("run", "list")]
+        return {(r["source"], r["request_id"]): r["status"] for r in runs if r["source"] != "pawl-cli"}
+
+    done = {("kafka:pawl.run-requests", "order-1"): "succeeded", ("/orders", "order-2"): "succeeded"}
+    wait_until(lambda: ended() == done, "two runs that have ended, and no third one")
+    wait_until(lambda: shell(events).stdout.count("dev.pawl.run.succeeded.v1") >= 2, "both announced")
 
 
 def test_the_files_of_the_examples_are_good():
