@@ -238,6 +238,13 @@ void daemon_record_done(struct daemon *d, struct consumer_slot slot)
         daemon_progress(d);
 }
 
+void daemon_record_left(struct daemon *d)
+{
+    assert(d->life->records_out > 0 && daemon_finishing(d));
+    d->life->records_out--;
+    daemon_progress(d);
+}
+
 void daemon_pause(struct daemon *d, const char *topic)
 {
     if (d->consumer && !daemon_finishing(d))

@@ -118,6 +118,10 @@ void daemon_record_done(struct daemon *d, struct consumer_slot slot);
 void daemon_pause(struct daemon *d, const char *topic);
 void daemon_resume(struct daemon *d, const char *topic);
 
+/* A record is let go without being looked at, at the end of the process: it comes
+ * again, to its next owner.                                                  */
+void daemon_record_left(struct daemon *d);
+
 /* No new work is wanted: SIGTERM, or declared dead. */
 bool daemon_finishing(const struct daemon *d);
 

@@ -41,7 +41,7 @@ struct intake {
     struct arrival_settings settings;
     struct intake_list held, working;
     size_t bytes;
-    bool paused, draining;
+    bool paused, draining, closing;
     struct intake_lane *lanes;
     size_t lane_count;
     bool asking;  /* whether a planner died lately */
@@ -335,6 +335,8 @@ static void port_ended(void *self, struct arrival *a)
     struct intake_task *t = task_of(a);
     if (a->taken)
         daemon_record_done(in->daemon, a->slot);
+    else if (!in->closing)
+        daemon_record_left(in->daemon);
     task_free(t);
     if (in->working.count == 0)
         in->alone = false;
@@ -447,7 +449,7 @@ void intake_free(struct intake *in)
 {
     if (!in)
         return;
-    in->draining = true;
+    in->draining = in->closing = true;
     drop_tasks(&in->held, any);
     drop_tasks(&in->working, any);
     loop_defer_cancel(&in->next);
