@@ -76,7 +76,6 @@ static int live(struct daemon *d)
         log_event(LOG_INFO, "started", LOG_STR("version", PAWL_VERSION), LOG_INT("pid", getpid()),
                   LOG_INT("http_port", d->health ? health_port(d->health) : 0), LOG_END);
         loop_run(&d->loop);
-        outcome = OK;
     } else {
         log_event(LOG_ERROR, "cannot start", LOG_WHY(&err), LOG_END);
         d->life->exit_code = 1;

@@ -498,8 +498,8 @@ enum outcome heartbeat_start(struct heartbeat **out, struct loop *loop,
     h->pause_ms = PAUSE_MIN_MS;
     h->watched_at_ms = clock_mono_ms();
     /* Two looks with a beat between them, and a gap of several that never came. */
-    liveness_init(&h->liveness, h->options.dead_after_ms, h->options.interval_ms * 4 / 5,
-                  h->options.interval_ms * 6);
+    int64_t interval_ms = h->options.interval_ms;
+    liveness_init(&h->liveness, h->options.dead_after_ms, interval_ms * 4 / 5, interval_ms * 6);
     int rc = pthread_mutex_init(&h->lock, NULL);
     assert(rc == 0);
     h->stop_fd = eventfd(0, EFD_CLOEXEC);

@@ -390,13 +390,14 @@ void pg_nap(struct pg *pg, int fd, int timeout_ms)
 {
     int64_t deadline_ms = clock_mono_ms() + timeout_ms, left;
     while ((left = deadline_ms - clock_mono_ms()) > 0) {
+        bool open = pg && pg_is_open(pg);
         struct pollfd fds[] = {
             { .fd = fd, .events = POLLIN },
-            { .fd = pg && pg_is_open(pg) ? PQsocket(pg->conn) : -1, .events = POLLIN },
+            { .fd = open ? PQsocket(pg->conn) : -1, .events = POLLIN },
         };
         if (poll(fds, 2, (int)left) <= 0)
             continue; /* the time is over, or a signal came */
-        if (fds[0].revents)
+        if (fds[0].revents || !open)
             return;
         struct error err;
         if (!PQconsumeInput(pg->conn) || PQstatus(pg->conn) != CONNECTION_OK) {

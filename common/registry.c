@@ -121,7 +121,8 @@ static struct entry *find_kind(struct registry *r, int64_t seq, enum catalog_kin
 
 static void forget_unused(struct registry *r)
 {
-    int64_t limit_ms = loop_now_ms(r->loop) - REGISTRY_KEEP_MS - 2 * TOUCH_EVERY_MS;
+    int64_t keep_ms = (int64_t)REGISTRY_KEEP_MS + TOUCH_EVERY_MS + TOUCH_EVERY_MS;
+    int64_t limit_ms = loop_now_ms(r->loop) - keep_ms;
     size_t kept = 0;
     for (size_t i = 0; i < r->count; i++) {
         if (r->entries[i]->used_ms < limit_ms)
@@ -240,15 +241,15 @@ static struct entry *assemble(const struct registry *r, int64_t seq, struct agen
 
 static void answer(struct registry *r, struct waiter *w)
 {
-    struct entry *e = find(r, w->seq);
-    if (w->outcome == OK && (!e || e->kind != w->kind))
+    const struct entry *e = w->outcome == OK ? find_kind(r, w->seq, w->kind) : NULL;
+    if (w->outcome == OK && !e)
         w->outcome = fail(&w->error, REFUSED, "revision %lld is not %s %s", (long long)w->seq,
                           w->kind == CATALOG_AGENT ? "an" : "a", catalog_kind_name(w->kind));
-    const struct error *err = w->outcome == OK ? NULL : &w->error;
+    const struct error *err = e ? NULL : &w->error;
     if (w->kind == CATALOG_AGENT)
-        w->agent_done(w->arg, w->outcome, err ? NULL : &e->agent, err);
+        w->agent_done(w->arg, w->outcome, e ? &e->agent : NULL, err);
     else
-        w->tool_done(w->arg, w->outcome, err ? NULL : e->tool, err);
+        w->tool_done(w->arg, w->outcome, e ? e->tool : NULL, err);
 }
 
 static void answer_ready(void *arg)

@@ -29,6 +29,7 @@ static struct fake {
     struct call calls[CALLS];
     int busy;
     bool finishing;
+    int64_t call_ms;
 } fake;
 
 static void say(const char *word)
@@ -49,7 +50,9 @@ static void on_call_ended(void *arg)
 static enum outcome fake_start(struct daemon *d, void **self, struct error *err)
 {
     (void)err;
+    const char *call_ms = getenv("FAKE_CALL_MS");
     fake.daemon = d;
+    fake.call_ms = call_ms ? strtoll(call_ms, NULL, 10) : 0;
     for (int i = 0; i < CALLS; i++)
         loop_timer_init(&d->loop, &fake.calls[i].timer, on_call_ended, &fake.calls[i]);
     *self = &fake;
@@ -72,7 +75,7 @@ static void fake_on_due(void *self, const struct store_due *due)
         if (!fake.calls[i].busy) {
             fake.calls[i].busy = true;
             fake.busy++;
-            loop_timer_start(&fake.calls[i].timer, atoi(getenv("FAKE_CALL_MS")));
+            loop_timer_start(&fake.calls[i].timer, fake.call_ms);
             return;
         }
     say("too much");
