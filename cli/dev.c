@@ -146,8 +146,8 @@ static int stop_left_behind(struct dev *d)
     (void)kill(postgres, SIGINT);
     while (dev_postgres_stale(d))
         sleep_ms(POLL_MS);
-    if (!cli_given(d->cli, "json"))
-        (void)puts("stopped the Postgres that was left behind");
+    (void)puts(cli_given(d->cli, "json") ? "{\"stopped\": \"postgres\"}"
+                                         : "stopped the Postgres that was left behind");
     return CLI_DONE;
 }
 
@@ -177,8 +177,7 @@ int dev_down_command(struct cli *cli)
             told = true;
         }
     }
-    if (!cli_given(cli, "json"))
-        (void)puts("stopped");
+    (void)puts(cli_given(cli, "json") ? "{\"stopped\": \"all\"}" : "stopped");
     return CLI_DONE;
 }
 

@@ -316,17 +316,18 @@ void dev_postgres_args(const struct dev *d, const char *args[DEV_ARGS_MAX])
     memcpy(args, fixed, sizeof fixed);
 }
 
-/* The postmaster's pid by its own file, when that process is alive. */
+/* The postmaster's pid by its own file, when that process is alive and at work
+ * in this cluster: numbers of processes are used again.                        */
 pid_t dev_postgres_stale(const struct dev *d)
 {
-    char exe[64], target[PATH_MAX];
+    char link[64], directory[PATH_MAX];
     int pid = read_number(d, "postmaster.pid");
-    (void)snprintf(exe, sizeof exe, "/proc/%d/exe", pid);
-    ssize_t n = pid ? readlink(exe, target, sizeof target - 1) : 0;
+    (void)snprintf(link, sizeof link, "/proc/%d/cwd", pid);
+    ssize_t n = pid ? readlink(link, directory, sizeof directory - 1) : 0;
     if (n <= 0)
         return 0;
-    target[n] = '\0';
-    return strstr(target, "postgres") ? (pid_t)pid : 0;
+    directory[n] = '\0';
+    return strcmp(directory, d->postgres_data) ? 0 : (pid_t)pid;
 }
 
 static enum outcome stop_stale(struct dev *d, struct error *err)
@@ -415,6 +416,7 @@ enum outcome dev_postgres_schema(struct dev *d, struct error *err)
 {
     char dsn[PATH_MAX + 128], roles[512];
     struct session *s;
+    struct error why;
     int applied = 0;
     enum outcome o = make_database(d, err);
     if (o != OK)
@@ -427,7 +429,9 @@ enum outcome dev_postgres_schema(struct dev *d, struct error *err)
                    "ALTER ROLE pawl_planner LOGIN; ALTER ROLE pawl_executor LOGIN; "
                    "ALTER ROLE pawl_operator LOGIN PASSWORD '%s'",
                    d->password);
-    o = migrate_up(s, on_migration, &applied, NULL, err);
+    o = migrate_up(s, on_migration, &applied, NULL, &why);
+    if (o != OK)
+        o = fail(err, o, "%.150s (to begin anew: rm -r %.60s)", why.text, d->directory);
     if (o == OK)
         o = session_script(s, roles, err);
     session_close(s);

@@ -45,10 +45,9 @@ static void worker_row(struct table *t, const json_t *w, bool all)
 
 int workers_command(struct cli *cli)
 {
-    static const char *const heads[] = { ">#",         "INSTANCE",  "KIND",
-                                         "CLASS",      "STATE",     ">LAST BEAT",
-                                         ">IN FLIGHT", ">CAPACITY", ">PID",
-                                         "SINCE",      "" };
+    static const char *const heads[] = { ">#",    "INSTANCE",   "KIND",       "CLASS",
+                                         "STATE", ">LAST BEAT", ">IN FLIGHT", ">CAPACITY",
+                                         ">PID",  "SINCE",      "VERSION" };
     struct session *s;
     json_t *workers;
     int code = session_open(cli, &s);
