@@ -4,6 +4,7 @@ import glob
 import os
 import socket
 import subprocess
+import threading
 import time
 
 import psycopg2
@@ -35,6 +36,7 @@ class Cluster:
         self.port = free_port()
         self.bin = pg_bin()
         self.databases = 0
+        self.lock = threading.Lock()  # a template can be copied by one session at a time
         # Postgres refuses to run as root.
         self.as_user = []
         if os.geteuid() == 0:
@@ -58,7 +60,7 @@ class Cluster:
 
     def start(self):
         options = (f"-p {self.port} -k {self.directory} -c listen_addresses=127.0.0.1 -c fsync=off "
-                   "-c max_connections=150 -c log_min_messages=warning "
+                   "-c max_connections=200 -c log_min_messages=warning "
                    "-c autovacuum=off")
         # -l would keep the file open in the server: pg_ctl's own output must not be a pipe of ours.
         self.tool(f"{self.bin}/pg_ctl", "-D", self.data, "-w", "-t", "60", "-l", self.directory / "log",
@@ -92,9 +94,10 @@ class Cluster:
         migrate(self.dsn("pawl_template"))
 
     def database(self):
-        self.databases += 1
-        name = f"t{self.databases}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE pawl_template")
+        with self.lock:
+            self.databases += 1
+            name = f"t{self.databases}"
+            self.execute(f"CREATE DATABASE {name} TEMPLATE pawl_template")
         return name
 
     def drop(self, name):

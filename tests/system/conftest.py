@@ -1,10 +1,19 @@
-"""Fixtures of the system tests: one Postgres cluster for all, a stack for each test."""
+"""Fixtures of the system tests: one Postgres cluster for all, a stack for each test.
+
+    stack      a stack of the test's own, not started yet
+    running    the stack of the module, which runs; model and tools are new for each test
+
+Tests of recovery spend most of their time waiting for somebody to be missed. Those with the marker
+`beside` wait together: when the first one of a module is due, all of the module run in threads, each
+with a stack of its own, and every test then reports what became of it.
+"""
 
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,8 +22,12 @@ from cluster import Cluster
 from stack import Stack, build_dir
 
 
+BESIDE = int(os.environ.get("PAWL_TEST_BESIDE", "4"))
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "sql: talks to Postgres in every statement; runs on the ASan build too")
+    config.addinivalue_line("markers", "beside: may run at the same time as others of its module")
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -24,8 +37,9 @@ def pytest_runtest_makereport(item, call):
     setattr(item, "report_" + report.when, report)
     used = getattr(item, "funcargs", {})
     stack = used.get("stack") or used.get("running")
-    if report.when == "call" and report.failed and stack is not None:
-        report.sections.append(("logs of the processes", stack.tails()))
+    if report.when == "call" and report.failed:
+        logs = stack.tails() if stack is not None else getattr(item, "tails", "")
+        report.sections.append(("logs of the processes", logs))
 
 
 @pytest.fixture(scope="session")
@@ -72,9 +86,51 @@ def end(stack):
     assert not sick, f"a process was not well: {sick}"
 
 
+def run_beside(item, cluster, scratch):
+    """One test in a thread: what it raised, or None, and the logs if so."""
+    stack = make_stack(cluster, scratch, item.name)
+    failure = None
+    try:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        item.obj(stack, **parameters)
+        stack.check()
+    except BaseException as raised:  # pytest's own failures are no Exceptions
+        failure = raised
+        item.tails = stack.tails()
+    try:
+        end(stack)
+    except AssertionError as raised:
+        failure = failure or raised
+    return failure
+
+
+@pytest.fixture(scope="module")
+def beside(request, cluster, scratch):
+    """What became of each test with the marker, by its id."""
+    items = [item for item in request.session.items
+             if item.module is request.module and item.get_closest_marker("beside")]
+    with ThreadPoolExecutor(BESIDE) as pool:
+        failures = pool.map(lambda item: run_beside(item, cluster, scratch), items)
+        return {item.nodeid: failure for item, failure in zip(items, failures)}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    if not pyfuncitem.get_closest_marker("beside"):
+        return None
+    failure = pyfuncitem.funcargs["stack"][pyfuncitem.nodeid]
+    pyfuncitem.funcargs["stack"] = None
+    if failure is not None:
+        raise failure
+    return True
+
+
 @pytest.fixture
 def stack(request, cluster, scratch):
     """A stack of the test's own, whose processes are not started yet."""
+    if request.node.get_closest_marker("beside"):
+        yield request.getfixturevalue("beside")
+        return
     stack = make_stack(cluster, scratch, request.node.name)
     yield stack
     if passed(request):

@@ -10,10 +10,13 @@ from tool import After, Never, Ok
 from waiting import stays, wait_until
 
 
+pytestmark = pytest.mark.beside
+
+
 def test_sigterm_finishes_what_is_in_flight(stack):
     stack.up()
     gate = threading.Event()
-    stack.tools.behave("send", After(gate), Ok())
+    stack.tools.behave("send", After(gate))
     stack.publish(tools={"send": {"timeout": "60s"}})
     stack.model.script(Call(("send", {"n": 1})), Say("done"))
     run = stack.run()
@@ -81,7 +84,7 @@ def test_the_grace_ends_by_itself(stack):
 
 def test_a_rolling_deploy_makes_nothing_unknown(stack):
     stack.up(planners=2, executors=2)
-    stack.tools.behave("send", After(0.1), Ok())
+    stack.tools.behave("send", After(0.1))
     stack.publish(tools={"send": {}})
     stack.model.script(*[Call(("send", {"n": n}), ("send", {"n": 100 + n})) for n in range(6)], Say("done"))
     runs = [stack.run() for _ in range(6)]
@@ -142,7 +145,7 @@ def test_a_full_executor_leaves_work_to_others(stack):
         stack.executor(slot, settings={"capacity": {"plans": 10, "actions": 2}})
     stack.wait_alive(3)
     together = threading.Event()
-    stack.tools.behave("send", After(together), Ok())
+    stack.tools.behave("send", After(together))
     stack.publish(tools={"send": {"timeout": "60s"}})
     stack.model.script(Call(*[("send", {"n": n}) for n in range(7)]), Say("done"))
     run = stack.run()

@@ -8,6 +8,8 @@ from model import Call, Say
 from tool import After, Ok
 from waiting import wait_until
 
+pytestmark = pytest.mark.beside
+
 # name, tool, probe answers, decision, status at the end, executions
 POLICIES = [
     ("read_only", {"read_only": True}, None, None, "succeeded", 2),
@@ -30,7 +32,7 @@ def test_executor_killed_in_a_call(stack, tool, probe, decision, status, executi
     stack.tools.behave("send", After(never), Ok())
     if probe:
         stack.tools.probe("send", *probe)
-    stack.publish(tools={"send": {"timeout": "2s", **tool}})
+    stack.publish(tools={"send": {"timeout": "1s", **tool}})
     stack.model.script(Call(("send", {"n": 1})), Say("done"))
     run = stack.run()
     wait_until(lambda: stack.tools.executions("send"), "the tool is called", watch=stack.check)

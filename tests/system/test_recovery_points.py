@@ -25,6 +25,7 @@ def all_points():
         return []
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize("point", all_points())
 def test_death_at(stack, point):
     kind = point.split("_")[0]

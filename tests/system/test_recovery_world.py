@@ -16,7 +16,7 @@ from waiting import stays, wait_until
 def test_a_restart_of_postgres_kills_nobody(stack, mode):
     stack.up()
     gate, model_gate = threading.Event(), threading.Event()
-    stack.tools.behave("send", After(gate), Ok())
+    stack.tools.behave("send", After(gate))
     stack.publish(tools={"send": {"timeout": "60s"}})
     stack.model.script(Call(("send", {"n": 1}), ("send", {"n": 2})), Say("done", pause=model_gate))
     run = stack.run()
@@ -37,7 +37,7 @@ def test_postgres_away_for_longer_than_a_death(stack):
     """Losing Postgres must not look like everybody's death."""
     stack.up(executors=2)
     gate = threading.Event()
-    stack.tools.behave("send", After(gate), Ok())
+    stack.tools.behave("send", After(gate))
     stack.publish(tools={"send": {"timeout": "60s"}})
     stack.model.script(Call(("send", {"n": 1})), Say("done"))
     run = stack.run()
@@ -52,6 +52,7 @@ def test_postgres_away_for_longer_than_a_death(stack):
     assert not stack.workers("dead")
 
 
+@pytest.mark.beside
 def test_runs_go_on_without_kafka(stack):
     stack.up()
     stack.publish(tools={"send": {}})
@@ -72,10 +73,11 @@ def ring(stack, run, step, index=None):
     stack.kafka.produce(topic, json.dumps(value), key=run)
 
 
+@pytest.mark.beside
 def test_doorbells_doubled_reordered_and_forged_change_nothing(stack):
     stack.up(executors=2)
     gate = threading.Event()
-    stack.tools.behave("send", After(gate), Ok())
+    stack.tools.behave("send", After(gate))
     stack.publish(tools={"send": {}})
     stack.model.script(Call(("send", {"n": 1})), Call(("send", {"n": 2})), Say("done"))
     stack.wait_joined("planner-1", "executor-1", "executor-2")
@@ -102,10 +104,11 @@ def test_doorbells_doubled_reordered_and_forged_change_nothing(stack):
     assert len(stack.model.asks) == 3
 
 
+@pytest.mark.beside
 def test_a_frozen_executor_is_replaced_and_comes_back_as_another(stack):
     stack.up(executors=2)
     gate = threading.Event()
-    stack.tools.behave("send", After(gate), Ok())
+    stack.tools.behave("send", After(gate))
     stack.publish(tools={"send": {"timeout": "60s"}})
     stack.model.script(Call(("send", {"n": 1})), Say("done"))
     run = stack.run()
@@ -123,6 +126,7 @@ def test_a_frozen_executor_is_replaced_and_comes_back_as_another(stack):
     assert len(stack.tools.executions("send")) == 1
 
 
+@pytest.mark.beside
 def test_a_late_result_is_the_truth(stack):
     """Declared dead while frozen, it still brings the result of a call that waits for a person."""
     stack.up(executors=2)
@@ -146,6 +150,7 @@ def test_a_late_result_is_the_truth(stack):
     assert frozen.wait_exit() == 75
 
 
+@pytest.mark.beside
 def test_a_blocked_loop_aborts_and_is_taken_over(stack):
     stack.kafka.start()
     stack.planner()
@@ -159,10 +164,11 @@ def test_a_blocked_loop_aborts_and_is_taken_over(stack):
     assert len(stack.tools.executions("look")) == 1
 
 
+@pytest.mark.beside
 def test_a_slow_tool_is_no_dead_worker(stack):
     stack.up(executors=2)
     gate = threading.Event()
-    stack.tools.behave("send", After(gate), Ok())
+    stack.tools.behave("send", After(gate))
     stack.publish(tools={"send": {"timeout": "60s"}})
     stack.model.script(Call(("send", {"n": 1})), Say("done"))
     run = stack.run()
