@@ -89,10 +89,11 @@ enum outcome pg_judge(const PGresult *result, char sqlstate[PG_SQLSTATE_SIZE], s
                 code ? code : "", code ? ")" : "");
 }
 
-enum outcome pg_lost(PGconn *conn, struct error *err)
+enum outcome pg_lost(PGconn *conn, size_t known, struct error *err)
 {
     char line[200], message[500];
-    (void)snprintf(message, sizeof message, "%s", conn ? PQerrorMessage(conn) : "");
+    const char *whole = conn ? PQerrorMessage(conn) : "";
+    (void)snprintf(message, sizeof message, "%s", strlen(whole) > known ? whole + known : "");
     char *guess = strstr(message, "\tThis probably means"); /* libpq's, and of no help */
     if (guess)
         *guess = '\0';
@@ -179,7 +180,7 @@ static enum outcome finish_connect(PGconn *conn, int64_t deadline_ms, struct err
                         PQhost(conn) && PQhost(conn)[0] ? PQhost(conn) : "its address");
         next = PQconnectPoll(conn);
     }
-    return pg_lost(conn, err);
+    return pg_lost(conn, 0, err);
 }
 
 /* The server, too, shall notice when we are gone: only then is our session lock
@@ -290,13 +291,13 @@ enum outcome pg_send(PGconn *conn, enum pg_send_how how, const char *name, const
         sent = PQsendQueryPrepared(conn, name, given->count, values, lengths, formats, 1);
         break;
     }
-    return sent ? OK : pg_lost(conn, err);
+    return sent ? OK : pg_lost(conn, 0, err);
 }
 
 /* After a broken or overdue connection nobody knows what became of the statement. */
 static enum outcome drop(struct pg *pg, const char *overdue, struct error *err)
 {
-    enum outcome outcome = overdue ? fail(err, RETRY, "%s", overdue) : pg_lost(pg->conn, err);
+    enum outcome outcome = overdue ? fail(err, RETRY, "%s", overdue) : pg_lost(pg->conn, 0, err);
     PQfinish(pg->conn);
     pg->conn = NULL;
     pg->sqlstate[0] = '\0';
@@ -382,7 +383,7 @@ enum outcome pg_run(struct pg *pg, const char *sql, int timeout_ms, struct error
 {
     if (!pg_is_open(pg))
         return fail(err, RETRY, "the connection to Postgres is closed");
-    enum outcome sent = PQsendQuery(pg->conn, sql) ? OK : pg_lost(pg->conn, err);
+    enum outcome sent = PQsendQuery(pg->conn, sql) ? OK : pg_lost(pg->conn, 0, err);
     return wait_for(pg, sent, timeout_ms, NULL, err);
 }
 

@@ -231,7 +231,7 @@ static enum outcome send_now(struct pg_async *c, struct error *err)
         return outcome;
     int rc = PQflush(c->conn);
     if (rc < 0)
-        return pg_lost(c->conn, err);
+        return pg_lost(c->conn, 0, err);
     loop_watch_update(&c->watch, rc > 0 ? LOOP_READ | LOOP_WRITE : LOOP_READ);
     c->state = prepare ? PREPARING : BUSY;
     return OK;
@@ -305,6 +305,7 @@ static void on_socket(void *arg, int events)
     struct pg_async *c = arg;
     struct error err;
     bool sound = true;
+    size_t known = c->state == IDLE ? strlen(PQerrorMessage(c->conn)) : 0;
     (void)events;
     if (c->state == BUSY || c->state == PREPARING) {
         int rc = PQflush(c->conn);
@@ -316,7 +317,7 @@ static void on_socket(void *arg, int events)
     sound = PQconsumeInput(c->conn) && sound;
     if (c->state == IDLE) {
         if (!sound || PQstatus(c->conn) != CONNECTION_OK) {
-            (void)pg_lost(c->conn, &err);
+            (void)pg_lost(c->conn, known, &err);
             break_down(c, &err);
         }
         return;
@@ -332,7 +333,7 @@ static void on_socket(void *arg, int events)
         take_result(c, result);
     }
     if (!sound || PQstatus(c->conn) != CONNECTION_OK) {
-        (void)pg_lost(c->conn, &err);
+        (void)pg_lost(c->conn, known, &err);
         break_down(c, &err);
     } else if (all) {
         finish_statement(c);

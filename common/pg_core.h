@@ -21,7 +21,8 @@ MUST_CHECK enum outcome pg_send(struct pg_conn *conn, enum pg_send_how how, cons
 enum outcome pg_judge(const struct pg_result *result, char sqlstate[PG_SQLSTATE_SIZE],
                       struct error *err);
 
-/* The connection's own complaint, on one line. */
-enum outcome pg_lost(struct pg_conn *conn, struct error *err);
+/* The connection's own complaint, on one line.  libpq keeps what it said since the
+ * last statement began: the first `known` characters are an old story.       */
+enum outcome pg_lost(struct pg_conn *conn, size_t known, struct error *err);
 
 #endif

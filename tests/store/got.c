@@ -20,7 +20,10 @@ struct store *got_store(struct world *w, const char *program, int64_t incarnatio
     struct error err;
     struct store *s;
     struct store_options options = {
-        .dsn = w->dsn, .program = program, .class = "default", .connections = 2
+        .dsn = strcmp(program, "planner") == 0 ? w->planner_dsn : w->executor_dsn,
+        .program = program,
+        .class = "default",
+        .connections = 2,
     };
     struct store_calls calls = { .on_link = on_link, .on_dead = on_dead };
     assert_ok(store_init(&s, &w->loop, &options, &calls, &err), &err);

@@ -208,8 +208,8 @@ static void start_with(struct child *c, char **argv)
 
 static void start(struct child *c, const char *call_ms)
 {
-    char dsn[300];
-    (void)snprintf(dsn, sizeof dsn, "--postgres-dsn=%s", world.dsn);
+    char dsn[400];
+    (void)snprintf(dsn, sizeof dsn, "--postgres-dsn=%s", world.planner_dsn);
     char *argv[] = { (char[]){ "test_daemon" },
                      (char[]){ "daemon" },
                      dsn,

@@ -84,7 +84,7 @@ static struct heartbeat *beat(struct world *w, struct told *t, const char *insta
 {
     struct error err;
     struct heartbeat *h;
-    struct heartbeat_options options = { .dsn = w->dsn,
+    struct heartbeat_options options = { .dsn = w->planner_dsn,
                                          .instance = instance,
                                          .kind = "planner",
                                          .class = "default",
@@ -149,6 +149,7 @@ static int be_member(const char *instance)
     struct error err;
     struct told t = { 0 };
     struct world w = { .dsn = getenv("PAWL_TEST_DSN") };
+    (void)snprintf(w.planner_dsn, sizeof w.planner_dsn, "%s user=test_planner", w.dsn);
     assert_ok(loop_init(&w.loop, &err), &err);
     assert_ok(loop_signal(&w.loop, SIGUSR1, block, NULL, &err), &err);
     struct heartbeat *h = beat(&w, &t, instance);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 static struct world world;
-static struct store *store;
+static struct store *store, *hands;
 static int64_t worker;
 
 static int setup(void **state)
@@ -15,6 +15,7 @@ static int setup(void **state)
     world_open(&world);
     worker = world_worker(&world, "planner", "tests/planner");
     store = got_store(&world, "planner", worker);
+    hands = got_store(&world, "executor", world_worker(&world, "executor", "tests/executor"));
     return 0;
 }
 
@@ -22,6 +23,7 @@ static int teardown(void **state)
 {
     (void)state;
     store_free(store);
+    store_free(hands);
     world_close(&world);
     return 0;
 }
@@ -323,7 +325,7 @@ static void test_call_from_claim_to_result(void **state)
     struct store_claim_action c = got_call_of(&run, 0), d = got_call_of(&run, 1);
     (void)state;
     int64_t before_ms = clock_mono_ms();
-    store_claim_action(store, &c, got_action, &g);
+    store_claim_action(hands, &c, got_action, &g);
     got_wait(&world, &g, 1);
     assert_int_equal(g.action.answer, STORE_YOURS);
     assert_int_equal(g.action.work, STORE_WORK_CALL);
@@ -337,7 +339,7 @@ static void test_call_from_claim_to_result(void **state)
     /* Asked again: the same, and the time to send is not longer for it. */
     for (int i = 0; i < 20; i++)
         loop_turn(&world.loop, 10);
-    store_claim_action(store, &c, got_action, &g);
+    store_claim_action(hands, &c, got_action, &g);
     got_wait(&world, &g, 2);
     assert_int_equal(g.action.answer, STORE_YOURS);
     assert_true(uuid_eq(&first.action.key, &g.action.key));
@@ -345,38 +347,38 @@ static void test_call_from_claim_to_result(void **state)
 
     struct store_commit_action r = got_result_of(&c, &g, STORE_CALL_SUCCEEDED);
     r.result = "{\"found\":true}";
-    store_commit_action(store, &r, got_action_commit, &g);
+    store_commit_action(hands, &r, got_action_commit, &g);
     got_wait(&world, &g, 3);
     assert_ok(g.outcome, &g.error);
     assert_string_equal(g.text, "succeeded");
     assert_int_equal(g.action_commit.ring_plan, 0);
     assert_int_equal(g.action_commit.ring_index, -1);
     assert_int_equal(g.action_commit.retry_ms, -1);
-    store_commit_action(store, &r, got_action_commit, &g);
+    store_commit_action(hands, &r, got_action_commit, &g);
     got_wait(&world, &g, 4);
     assert_true(g.outcome == OK && g.action_commit.repeated);
 
-    store_claim_action(store, &d, got_action, &g);
+    store_claim_action(hands, &d, got_action, &g);
     got_wait(&world, &g, 5);
     r = got_result_of(&d, &g, STORE_CALL_FAILED_BEFORE_EFFECT);
     r.code = "refused";
     r.error = "connection refused";
     r.retry_ms = 0;
-    store_commit_action(store, &r, got_action_commit, &g);
+    store_commit_action(hands, &r, got_action_commit, &g);
     got_wait(&world, &g, 6);
     assert_int_equal(g.action_commit.retry_ms, 0);
 
     d = got_call_of(&run, 1);
-    store_claim_action(store, &d, got_action, &g);
+    store_claim_action(hands, &d, got_action, &g);
     got_wait(&world, &g, 7);
     assert_int_equal(g.action.attempt, 2);
     r = got_result_of(&d, &g, STORE_CALL_UNKNOWN);
-    store_commit_action(store, &r, got_action_commit, &g);
+    store_commit_action(hands, &r, got_action_commit, &g);
     got_wait(&world, &g, 8);
     assert_string_equal(g.text, "unknown");
     assert_int_equal(g.action_commit.ring_plan, 2);
     r.token = uuid_v4();
-    store_commit_action(store, &r, got_action_commit, &g);
+    store_commit_action(hands, &r, got_action_commit, &g);
     got_wait(&world, &g, 9);
     assert_int_equal(g.outcome, STALE);
 }
@@ -388,15 +390,15 @@ static void test_tools_that_cannot_be_served_are_left(void **state)
     int64_t look = world_int(&world, "SELECT seq FROM pawl.current_revisions WHERE name = 'look'");
     struct store_claim_action c = got_call_of(&run, 0), d = got_call_of(&run, 1);
     (void)state;
-    store_set_cannot(store, &look, 1);
-    store_claim_action(store, &c, got_action, &g);
+    store_set_cannot(hands, &look, 1);
+    store_claim_action(hands, &c, got_action, &g);
     got_wait(&world, &g, 1);
     assert_int_equal(g.action.answer, STORE_LATER);
-    store_claim_action(store, &d, got_action, &g);
+    store_claim_action(hands, &d, got_action, &g);
     got_wait(&world, &g, 2);
     assert_int_equal(g.action.answer, STORE_YOURS);
-    store_set_cannot(store, NULL, 0);
-    store_claim_action(store, &c, got_action, &g);
+    store_set_cannot(hands, NULL, 0);
+    store_claim_action(hands, &c, got_action, &g);
     got_wait(&world, &g, 3);
     assert_int_equal(g.action.answer, STORE_YOURS);
 }
@@ -435,10 +437,10 @@ static void test_cancelled_operations_are_silent(void **state)
     /* The same for a call. */
     run = world_planned_run(&world, worker, "send");
     struct store_claim_action a = got_call_of(&run, 0);
-    t = store_claim_action(store, &a, got_action, &g);
+    t = store_claim_action(hands, &a, got_action, &g);
     loop_turn(&world.loop, 0);
-    store_cancel_op(store, t);
-    UNTIL(&world, store_waiting(store) == 0, 5000);
+    store_cancel_op(hands, t);
+    UNTIL(&world, store_waiting(hands) == 0, 5000);
     uuid_format(&run, id);
     assert_int_equal(world_int(&world,
                                "SELECT count(*) FROM pawl.agent_actions WHERE run_id = '%s' "

@@ -33,7 +33,7 @@ static struct store *open_store(void)
     struct error err;
     struct store *s;
     struct store_options options = {
-        .dsn = world.dsn, .program = "planner", .class = "default", .connections = 3
+        .dsn = world.planner_dsn, .program = "planner", .class = "default", .connections = 3
     };
     struct store_calls calls = { .arg = NULL };
     assert_ok(store_init(&s, &world.loop, &options, &calls, &err), &err);
@@ -370,7 +370,9 @@ static void test_old_schema_is_refused_until_migrated(void **state)
     struct error err;
     struct link_seen seen = { 0 };
     struct store *s;
-    struct store_options options = { .dsn = world.dsn, .program = "planner", .class = "default" };
+    struct store_options options = { .dsn = world.planner_dsn,
+                                     .program = "planner",
+                                     .class = "default" };
     struct store_calls calls = { .arg = &seen, .on_link = on_link };
     (void)state;
     world_sql(&world, "UPDATE pawl.schema_migrations SET number = -number WHERE number > 2");

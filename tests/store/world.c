@@ -98,6 +98,13 @@ static const char published[] =
     "SELECT pawl.publish('agent', 'billing', repeat('a', 64), '{}', 'tests', 3600000, 16, NULL, "
     "NULL, NULL, NULL, NULL)";
 
+/* What the daemons do, they do with the rights of their roles. */
+static const char logins[] =
+    "DO $$ DECLARE k text; BEGIN FOREACH k IN ARRAY ARRAY['planner', 'executor'] LOOP "
+    "IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'test_' || k) THEN "
+    "EXECUTE format('CREATE ROLE %I LOGIN', 'test_' || k); END IF; "
+    "EXECUTE format('GRANT %I TO %I', 'pawl_' || k, 'test_' || k); END LOOP; END $$";
+
 /* The protocol's own words for tests. */
 static const char words[] =
     "DROP SCHEMA IF EXISTS t CASCADE; CREATE SCHEMA t;"
@@ -137,6 +144,9 @@ void world_open(struct world *w)
                   pawl_migrations[i].number, pawl_migrations[i].name);
     }
     run_script(w, published);
+    run_script(w, logins);
+    (void)snprintf(w->planner_dsn, sizeof w->planner_dsn, "%s user=test_planner", w->dsn);
+    (void)snprintf(w->executor_dsn, sizeof w->executor_dsn, "%s user=test_executor", w->dsn);
     run_script(w, words);
 }
 

@@ -16,7 +16,9 @@
 #include <stdint.h>
 
 struct world {
-    const char *dsn;
+    const char *dsn;       /* of the owner of everything */
+    char planner_dsn[300]; /* of a login that may do what pawl_planner may, and no more */
+    char executor_dsn[300];
     struct loop loop;
     struct pg *pg; /* waits; connects again by itself after a restart of the server */
 };
