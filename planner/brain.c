@@ -199,8 +199,6 @@ static void brain_on_due(void *self, const struct store_due *due)
         (void)begin(b, &due->run, false, NULL);
 }
 
-static void on_wake(void *arg);
-
 static void wake_free(struct wake *w)
 {
     struct brain *b = w->brain;
@@ -213,6 +211,14 @@ static void wake_free(struct wake *w)
     b->wake_count--;
     loop_timer_close(&w->timer);
     free(w);
+}
+
+static void free_wakes(struct brain *b)
+{
+    for (struct wake *w = b->wakes, *next; w; w = next) {
+        next = w->next;
+        wake_free(w);
+    }
 }
 
 static void on_wake(void *arg)
@@ -367,8 +373,7 @@ static void brain_on_finish(void *self, bool dead)
     b->finishing = true;
     b->loneliness = TOGETHER;
     intake_drain(b->intake);
-    while (b->wakes)
-        wake_free(b->wakes);
+    free_wakes(b);
     for (struct brain_task *t = b->tasks.first, *next; t; t = next) {
         next = t->next;
         if (dead)
@@ -402,8 +407,7 @@ static void brain_stop(void *self)
 {
     struct brain *b = self;
     b->finishing = true;
-    while (b->wakes)
-        wake_free(b->wakes);
+    free_wakes(b);
     brain_tasks_release(&b->tasks);
     intake_free(b->intake);
     announcer_free(b->announcer);

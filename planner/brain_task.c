@@ -336,9 +336,10 @@ enum outcome brain_tasks_init(struct brain_tasks *all, struct daemon *daemon, si
 
 void brain_tasks_release(struct brain_tasks *all)
 {
-    while (all->first) {
-        port_forget(all, &all->first->plan);
-        task_free(all->first);
+    for (struct brain_task *t = all->first, *next; t; t = next) {
+        next = t->next;
+        port_forget(all, &t->plan);
+        task_free(t);
     }
     run_table_release(&all->runs);
     history_cache_release(&all->cache);

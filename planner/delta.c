@@ -76,22 +76,23 @@ static struct delta_node *find(const struct delta_node *object, const char *key)
     return NULL;
 }
 
-static enum outcome add(struct delta *d, struct delta_node *parent, const char *key,
-                        struct delta_node **out, struct error *err)
+/* NULL past a limit. */
+static struct delta_node *add(struct delta *d, struct delta_node *parent, const char *key,
+                              struct error *err)
 {
-    if (parent->count == DELTA_MEMBERS_MAX)
-        return fail(err, REFUSED, "the model's answer has more than %d parts", DELTA_MEMBERS_MAX);
-    enum outcome outcome = spend(d, DELTA_NODE_COST_BYTES + (key ? strlen(key) : 0), err);
-    if (outcome != OK)
-        return outcome;
+    if (parent->count == DELTA_MEMBERS_MAX) {
+        (void)fail(err, REFUSED, "the model's answer has more than %d parts", DELTA_MEMBERS_MAX);
+        return NULL;
+    }
+    if (spend(d, DELTA_NODE_COST_BYTES + (key ? strlen(key) : 0), err) != OK)
+        return NULL;
     if (parent->count == parent->room) {
         parent->room = parent->room ? 2 * parent->room : 4;
         parent->items = xreallocarray(parent->items, parent->room, sizeof *parent->items);
     }
     struct delta_member *member = &parent->items[parent->count++];
     *member = (struct delta_member){ .key = key ? xstrdup(key) : NULL };
-    *out = &member->node;
-    return OK;
+    return &member->node;
 }
 
 /* Does this member name its thing, so that it is set once? */
@@ -179,11 +180,10 @@ static enum outcome merge_array(struct delta *d, struct delta_node *node, const 
     const json_t *element;
     json_array_foreach(piece, i, element) {
         struct delta_node *into = continued(node, key, element);
-        enum outcome outcome = into ? OK : add(d, node, NULL, &into, err);
-        if (outcome == OK)
-            outcome = merge(d, into, NULL, element, err);
-        if (outcome != OK)
-            return outcome;
+        if (!into)
+            into = add(d, node, NULL, err);
+        if (!into || merge(d, into, NULL, element, err) != OK)
+            return REFUSED;
     }
     return OK;
 }
@@ -196,11 +196,10 @@ static enum outcome merge_object(struct delta *d, struct delta_node *node, const
     json_t *member;
     json_object_foreach((json_t *)(uintptr_t)piece, key, member) {
         struct delta_node *into = find(node, key);
-        enum outcome outcome = into ? OK : add(d, node, key, &into, err);
-        if (outcome == OK)
-            outcome = merge(d, into, key, member, err);
-        if (outcome != OK)
-            return outcome;
+        if (!into)
+            into = add(d, node, key, err);
+        if (!into || merge(d, into, key, member, err) != OK)
+            return REFUSED;
     }
     return OK;
 }

@@ -79,9 +79,8 @@ static void remove_from(struct history_cache *cache, struct history *h)
 
 void history_cache_release(struct history_cache *cache)
 {
-    while (cache->oldest) {
-        struct history *h = cache->oldest;
-        remove_from(cache, h);
+    for (struct history *h = cache->oldest, *newer; h; h = newer) {
+        newer = h->newer;
         history_free(h);
     }
     free(cache->buckets);
@@ -163,8 +162,8 @@ void history_put(struct history_cache *cache, struct history *h, int64_t now_ms)
 size_t history_cache_expire(struct history_cache *cache, int64_t before_ms)
 {
     size_t dropped = 0;
-    while (cache->oldest && cache->oldest->used_ms < before_ms) {
-        struct history *h = cache->oldest;
+    for (struct history *h = cache->oldest, *newer; h && h->used_ms < before_ms; h = newer) {
+        newer = h->newer;
         remove_from(cache, h);
         history_free(h);
         dropped++;

@@ -147,16 +147,20 @@ static bool add_call(struct model_reply *reply, const json_t *call)
     const json_t *function = json_obj(call, "function");
     const json_t *given = json_object_get(function, "arguments");
     AUTO_FREE char *dumped = json_is_object(given) ? json_text(given) : NULL;
-    const char *arguments = dumped ? dumped : json_string_value(given);
-    size_t n = dumped ? strlen(dumped) : json_string_length(given);
+    const char *arguments = "";
+    size_t n = 0;
+    if (dumped || json_is_string(given)) {
+        arguments = dumped ? dumped : json_string_value(given);
+        n = dumped ? strlen(dumped) : json_string_length(given);
+    }
     size_t name_n;
     const char *name = json_strn(function, "name", &name_n);
     struct reply_item item = {
         .type = REPLY_CALL,
         .call_id = arena_strdup(arena, json_str(call, "id")),
         .tool = model_text(arena, name ? name : "", name ? name_n : 0),
-        .arguments = model_text(arena, arguments ? arguments : "", n),
-        .altered = n > 0 && memchr(arguments, 0, n) != NULL,
+        .arguments = model_text(arena, arguments, n),
+        .altered = memchr(arguments, 0, n) != NULL,
     };
     item.arguments_n = item.arguments ? strlen(item.arguments) : 0;
     return add_item(reply, item);

@@ -34,6 +34,34 @@ static void check_text(const char *text)
         abort();
 }
 
+/* Its result finds the call by this id, and no other one. */
+static void check_call(const struct model_reply *r, size_t at, const json_t *call)
+{
+    const struct reply_item *item = &r->items[at];
+    check_text(item->call_id);
+    check_text(item->tool);
+    check_text(item->arguments);
+    if (!*item->call_id || strcmp(json_str_or(call, "id", ""), item->call_id) != 0)
+        abort();
+    for (size_t k = 0; k < at; k++)
+        if (r->items[k].type == REPLY_CALL && strcmp(r->items[k].call_id, item->call_id) == 0)
+            abort();
+}
+
+static void check_items(const struct model_reply *r, const json_t *raw)
+{
+    const json_t *made = json_arr(raw, "tool_calls");
+    size_t calls = 0;
+    for (size_t i = 0; i < r->item_count; i++) {
+        if (r->items[i].type == REPLY_CALL)
+            check_call(r, i, json_array_get(made, calls++));
+        else
+            check_text(r->items[i].content);
+    }
+    if (r->item_count == 0 || calls != r->call_count || calls != json_array_size(made))
+        abort();
+}
+
 static void check(const struct model_reply *r)
 {
     if (r->outcome != OK) {
@@ -43,30 +71,11 @@ static void check(const struct model_reply *r)
     }
     const struct json_limits limits = { REPLY_LIMIT, 100 };
     json_t *raw;
-    if (r->item_count == 0 || json_read(r->raw, r->raw_n, &limits, &raw, NULL) != OK)
+    if (json_read(r->raw, r->raw_n, &limits, &raw, NULL) != OK)
         abort();
     if (!json_is_object(raw) || !json_str(raw, "role"))
         abort();
-    size_t calls = 0;
-    for (size_t i = 0; i < r->item_count; i++) {
-        const struct reply_item *item = &r->items[i];
-        if (item->type != REPLY_CALL) {
-            check_text(item->content);
-            continue;
-        }
-        check_text(item->call_id);
-        check_text(item->tool);
-        check_text(item->arguments);
-        /* its result finds the call by this id, and no other one */
-        const json_t *call = json_array_get(json_arr(raw, "tool_calls"), calls++);
-        if (!*item->call_id || strcmp(json_str_or(call, "id", ""), item->call_id) != 0)
-            abort();
-        for (size_t k = 0; k < i; k++)
-            if (r->items[k].type == REPLY_CALL && strcmp(r->items[k].call_id, item->call_id) == 0)
-                abort();
-    }
-    if (calls != r->call_count || calls != json_array_size(json_arr(raw, "tool_calls")))
-        abort();
+    check_items(r, raw);
     json_decref(raw);
 }
 

@@ -79,6 +79,8 @@ static void ask(void (*serve)(struct peer *p, struct peer_talk *t))
 
 static void expect(enum outcome outcome, const char *code)
 {
+    if (!reply)
+        fail_msg("no reply");
     if (reply->outcome != outcome || (code && strcmp(reply->code, code) != 0))
         print_error("%s: %s\n", reply->code ? reply->code : "ok", reply->error.text);
     assert_int_equal(reply->outcome, outcome);
@@ -86,6 +88,14 @@ static void expect(enum outcome outcome, const char *code)
         assert_string_equal(reply->code, code);
     assert_null(strstr(reply->error.text, "sk-key"));
     model_reply_free(reply);
+}
+
+static void expect_text(const char *text)
+{
+    if (!reply || reply->item_count != 1)
+        fail_msg("no reply with one item");
+    assert_string_equal(reply->items[0].content, text);
+    expect(OK, NULL);
 }
 
 static void send_chunk(struct peer_talk *t, const char *text)
@@ -113,9 +123,7 @@ static void streams_and_keeps_the_connection(void **state)
     for (int i = 0; i < 3; i++) {
         (void)start(60000);
         turn_until(reply != NULL);
-        assert_int_equal(reply->item_count, 1);
-        assert_string_equal(reply->items[0].content, "hello");
-        expect(OK, NULL);
+        expect_text("hello");
     }
     assert_int_equal(atomic_load(&peer.connections), 1);
     peer_stop(&peer);
@@ -138,9 +146,9 @@ static void asks_as_a_client_should(void **state)
     (void)state;
     ask(serve_witness);
     expect(OK, NULL);
-    assert_non_null(strstr(seen, "POST /v1/chat/completions HTTP/1.1\r\n"));
-    assert_non_null(strstr(seen, "Authorization: Bearer sk-key-1\r\n"));
-    assert_non_null(strstr(seen, "Content-Type: application/json\r\n"));
+    assert_contains(seen, "POST /v1/chat/completions HTTP/1.1\r\n");
+    assert_contains(seen, "Authorization: Bearer sk-key-1\r\n");
+    assert_contains(seen, "Content-Type: application/json\r\n");
 }
 
 /* The answer is complete, but the server neither ends nor closes. */
@@ -160,8 +168,7 @@ static void done_is_done(void **state)
     int64_t before = clock_mono_ms();
     ask(serve_no_end);
     assert_true(clock_mono_ms() - before < 4000);
-    assert_string_equal(reply->items[0].content, "hello");
-    expect(OK, NULL);
+    expect_text("hello");
 }
 
 static void serve_cut(struct peer *p, struct peer_talk *t)
@@ -354,7 +361,7 @@ static void errors_are_classed(void **state)
     ask(serve_400_for_now);
     expect(RETRY, "bad_request");
     ask(serve_401);
-    assert_non_null(strstr(reply->error.text, "wrong key *** was given"));
+    assert_contains(reply->error.text, "wrong key *** was given");
     expect(REFUSED, "unauthorized");
     ask(serve_endless_error);
     expect(RETRY, "provider_error");
