@@ -2,7 +2,6 @@
 
 #include "cli/commands.h"
 #include "cli/output.h"
-#include "common/clock.h"
 #include "common/json.h"
 
 #include <string.h>
@@ -101,10 +100,7 @@ static const char list_sql[] = "SELECT coalesce(json_agg(t), '[]') FROM ("
 
 static void list_row(struct table *t, const json_t *row)
 {
-    char text[OUTPUT_TIME_SIZE];
-    const char *at = json_str_or(row, "published_at", "");
     bool current = json_bool_or(row, "is_current", false);
-    int64_t ms;
     table_cell(t, STYLE_PLAIN, "%s", json_str_or(row, "kind", ""));
     table_foreign(t, current ? STYLE_BOLD : STYLE_DIM, json_str(row, "name"));
     table_cell(t, STYLE_PLAIN, "%lld", (long long)json_int_or(row, "seq", 0));
@@ -114,8 +110,7 @@ static void list_row(struct table *t, const json_t *row)
         table_cell(t, STYLE_PLAIN, "%lld", (long long)json_int_or(row, "live_runs", 0));
     else
         table_cell(t, STYLE_PLAIN, "%s", "");
-    table_cell(t, STYLE_DIM, "%s",
-               clock_parse_iso(at, &ms, NULL) == OK ? output_moment(ms, text) : at);
+    table_moment(t, json_str(row, "published_at"));
     table_foreign(t, STYLE_DIM, json_str(row, "published_by"));
     table_foreign(t, STYLE_PLAIN, json_str(row, "description"));
 }
@@ -124,31 +119,9 @@ int agent_list_command(struct cli *cli)
 {
     static const char *const heads[] = { "KIND",       "NAME",      ">REVISION", "DIGEST",     "",
                                          ">LIVE RUNS", "PUBLISHED", "BY",        "DESCRIPTION" };
-    struct session *s;
-    json_t *rows;
-    const json_t *row;
-    size_t i;
-    int code = session_open(cli, &s);
-    if (code != CLI_DONE)
-        return code;
+    static const struct list_view view = LIST_VIEW(
+        heads, list_row,
+        "nothing is published yet; publish what is in a file with: pawl agent apply FILE");
     const char *params[] = { cli_text(cli, "all") };
-    code = session_get(s, list_sql, params, 1, &rows);
-    session_close(s);
-    if (code != CLI_DONE)
-        return code;
-    if (cli_given(cli, "json")) {
-        output_json(rows);
-    } else if (json_array_size(rows) == 0) {
-        (void)puts(
-            "nothing is published yet; publish what is in a file with: pawl agent apply FILE");
-    } else {
-        struct table t;
-        table_init(&t, heads, sizeof heads / sizeof *heads);
-        json_array_foreach(rows, i, row)
-            list_row(&t, row);
-        table_print(&t, stdout);
-        table_release(&t);
-    }
-    json_decref(rows);
-    return CLI_DONE;
+    return session_list(cli, list_sql, params, 1, &view);
 }

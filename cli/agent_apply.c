@@ -118,27 +118,18 @@ static enum outcome publish_all(struct session *s, const struct agent_files *f, 
     return OK;
 }
 
-static void print_results(const json_t *results)
+static void change_row(struct table *t, const json_t *row)
 {
-    static const char *const heads[] = { "KIND", "NAME", "CHANGE", ">REVISION", "DIGEST" };
-    const json_t *row;
-    struct table t;
-    size_t i;
-    table_init(&t, heads, sizeof heads / sizeof *heads);
-    json_array_foreach(results, i, row) {
-        const char *change = json_str_or(row, "change", "");
-        bool same = !strcmp(change, "same");
-        table_cell(&t, STYLE_PLAIN, "%s", json_str_or(row, "kind", ""));
-        table_foreign(&t, STYLE_BOLD, json_str(row, "name"));
-        table_cell(&t, same ? STYLE_DIM : STYLE_GOOD, "%s",
-                   same                          ? "unchanged"
-                   : !strcmp(change, "repinned") ? "follows its tools"
-                                                 : change);
-        table_cell(&t, STYLE_PLAIN, "%lld", (long long)json_int_or(row, "seq", 0));
-        table_cell(&t, STYLE_DIM, "%.12s", json_str_or(row, "digest", ""));
-    }
-    table_print(&t, stdout);
-    table_release(&t);
+    const char *change = json_str_or(row, "change", "");
+    bool same = !strcmp(change, "same");
+    const char *words = same                          ? "unchanged"
+                        : !strcmp(change, "repinned") ? "follows its tools"
+                                                      : change;
+    table_cell(t, STYLE_PLAIN, "%s", json_str_or(row, "kind", ""));
+    table_foreign(t, STYLE_BOLD, json_str(row, "name"));
+    table_cell(t, same ? STYLE_DIM : STYLE_GOOD, "%s", words);
+    table_cell(t, STYLE_PLAIN, "%lld", (long long)json_int_or(row, "seq", 0));
+    table_cell(t, STYLE_DIM, "%.12s", json_str_or(row, "digest", ""));
 }
 
 /* Between BEGIN and COMMIT, so that what is compared with stays what it is. */
@@ -161,6 +152,9 @@ static int apply(struct cli *cli, struct session *s, json_t *results)
 
 int agent_apply_command(struct cli *cli)
 {
+    static const char *const heads[] = { "KIND", "NAME", "CHANGE", ">REVISION", "DIGEST" };
+    static const struct list_view view =
+        LIST_VIEW(heads, change_row, "there is nothing in the files");
     struct session *s;
     int code = session_open(cli, &s);
     if (code != CLI_DONE)
@@ -168,10 +162,8 @@ int agent_apply_command(struct cli *cli)
     json_t *results = json_array();
     code = apply(cli, s, results);
     session_close(s);
-    if (code == CLI_DONE && cli_given(cli, "json"))
-        output_json(results);
-    else if (code == CLI_DONE)
-        print_results(results);
+    if (code == CLI_DONE)
+        output_list(&view, results, cli_given(cli, "json"));
     json_decref(results);
     return code;
 }

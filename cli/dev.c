@@ -188,11 +188,11 @@ static bool is_alive(int64_t pid)
     return pid > 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
 }
 
-static void status_row(struct table *t, const json_t *p, bool running)
+static void status_row(struct table *t, const json_t *p)
 {
     char took[OUTPUT_TIME_SIZE];
     int64_t pid = json_int_or(p, "pid", 0), started = json_int_or(p, "started_at_ms", 0);
-    bool alive = running && is_alive(pid);
+    bool alive = is_alive(pid);
     const char *state = alive ? "running" : "stopped";
     table_cell(t, STYLE_BOLD, "%s", json_str_or(p, "name", "?"));
     table_cell(t, alive ? STYLE_GOOD : STYLE_DIM, "%s", state);
@@ -208,10 +208,10 @@ static void status_row(struct table *t, const json_t *p, bool running)
 int dev_status_command(struct cli *cli)
 {
     static const char *const heads[] = { "PART", "STATE", ">PID", ">UP", ">RESTARTS", "ADDRESS" };
+    static const struct list_view view =
+        LIST_VIEW(heads, status_row, "nothing has been started yet");
     static struct dev dev;
     struct error err;
-    const json_t *p;
-    size_t i;
     dev = (struct dev){ .cli = cli, .lock_fd = -1 };
     if (dev_directory_open(&dev, false, &err) != OK)
         return cli_fail(CLI_FAILED, "%s", err.text);
@@ -225,13 +225,8 @@ int dev_status_command(struct cli *cli)
     } else if (!holder) {
         printf("no stack is running in %s; start it with: pawl dev\n", dev.directory);
     } else {
-        struct table t;
-        table_init(&t, heads, sizeof heads / sizeof *heads);
-        json_array_foreach(json_arr(state, "processes"), i, p)
-            status_row(&t, p, holder != 0);
         printf("running in %s (pid %ld)\n\n", dev.directory, (long)holder);
-        table_print(&t, stdout);
-        table_release(&t);
+        output_list(&view, json_arr(state, "processes"), false);
     }
     json_decref(state);
     return holder ? CLI_DONE : CLI_FAILED;

@@ -4,7 +4,6 @@
 #include "cli/commands.h"
 #include "cli/migrate.h"
 #include "cli/output.h"
-#include "common/clock.h"
 #include "common/json.h"
 
 #include <string.h>
@@ -60,14 +59,34 @@ int migrate_up_command(struct cli *cli)
     return code;
 }
 
+static void status_row(struct table *t, const json_t *row)
+{
+    const char *state = json_str_or(row, "state", "");
+    table_cell(t, STYLE_PLAIN, "%04lld", (long long)json_int_or(row, "number", 0));
+    table_cell(t, STYLE_PLAIN, "%s", json_str_or(row, "name", ""));
+    table_cell(t, output_status_style(state), "%s", state);
+    table_moment(t, json_str(row, "applied_at"));
+}
+
+static bool is_behind(const json_t *rows)
+{
+    const json_t *row;
+    size_t i;
+    json_array_foreach(rows, i, row) {
+        const char *state = json_str_or(row, "state", "");
+        if (strcmp(state, "applied") != 0 && strcmp(state, "newer") != 0)
+            return true;
+    }
+    return false;
+}
+
 int migrate_status_command(struct cli *cli)
 {
     static const char *const heads[] = { "NUMBER", "NAME", "STATE", "APPLIED" };
+    static const struct list_view view = LIST_VIEW(heads, status_row, "this build has no schema");
     struct session *s = NULL;
     struct error err;
     json_t *rows;
-    const json_t *row;
-    size_t i;
     int code = open_bare(cli, &s);
     if (code != CLI_DONE)
         return code;
@@ -75,27 +94,10 @@ int migrate_status_command(struct cli *cli)
     session_close(s);
     if (o != OK)
         return cli_answer(o, &err);
-    struct table t;
-    table_init(&t, heads, sizeof heads / sizeof *heads);
-    json_array_foreach(rows, i, row) {
-        const char *state = json_str_or(row, "state", ""), *at = json_str(row, "applied_at");
-        char text[OUTPUT_TIME_SIZE];
-        int64_t ms;
-        table_cell(&t, STYLE_PLAIN, "%04lld", (long long)json_int_or(row, "number", 0));
-        table_cell(&t, STYLE_PLAIN, "%s", json_str_or(row, "name", ""));
-        table_cell(&t, output_status_style(state), "%s", state);
-        table_cell(&t, STYLE_DIM, "%s",
-                   at && clock_parse_iso(at, &ms, NULL) == OK ? output_moment(ms, text) : "");
-        if (strcmp(state, "applied") != 0 && strcmp(state, "newer") != 0)
-            code = CLI_FAILED;
-    }
-    if (cli_given(cli, "json"))
-        output_json(rows);
-    else
-        table_print(&t, stdout);
-    table_release(&t);
+    output_list(&view, rows, cli_given(cli, "json"));
+    bool behind = is_behind(rows);
     json_decref(rows);
-    if (code != CLI_DONE && !cli_given(cli, "json"))
-        (void)puts("the database is behind this build: pawl migrate up");
-    return code;
+    if (behind && !cli_given(cli, "json"))
+        (void)puts("the database is not what this build expects: pawl migrate up");
+    return behind ? CLI_FAILED : CLI_DONE;
 }

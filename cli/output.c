@@ -230,6 +230,35 @@ void table_release(struct table *t)
     *t = (struct table){ 0 };
 }
 
+void table_moment(struct table *t, const char *iso)
+{
+    char text[OUTPUT_TIME_SIZE] = "";
+    int64_t ms;
+    if (iso && clock_parse_iso(iso, &ms, NULL) == OK)
+        (void)output_moment(ms, text);
+    table_cell(t, STYLE_DIM, "%s", text);
+}
+
+void output_list(const struct list_view *view, const json_t *list, bool as_json)
+{
+    const json_t *object;
+    struct table t;
+    size_t i;
+    if (as_json) {
+        output_json(list);
+        return;
+    }
+    if (json_array_size(list) == 0) {
+        (void)puts(view->empty);
+        return;
+    }
+    table_init(&t, view->heads, view->columns);
+    json_array_foreach(list, i, object)
+        view->row(&t, object);
+    table_print(&t, stdout);
+    table_release(&t);
+}
+
 /* ---- values ---------------------------------------------------------------- */
 
 const char *output_duration(int64_t ms, char out[OUTPUT_TIME_SIZE])

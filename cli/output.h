@@ -76,6 +76,25 @@ void table_foreign(struct table *t, enum style style, const char *text);
 void table_print(const struct table *t, FILE *out);
 void table_release(struct table *t);
 
+/* A moment as Postgres writes it in JSON; NULL is an empty cell. */
+void table_moment(struct table *t, const char *iso);
+
+/* How a list of objects is shown: one row each. */
+struct list_view {
+    const char *const *heads;
+    size_t columns;
+    void (*row)(struct table *t, const json_t *object);
+    const char *empty; /* what to say when there is none */
+};
+
+#define LIST_VIEW(heads_, row_, empty_)                                                 \
+    {                                                                                   \
+        .heads = (heads_), .columns = sizeof(heads_) / sizeof *(heads_), .row = (row_), \
+        .empty = (empty_)                                                               \
+    }
+
+void output_list(const struct list_view *view, const json_t *list, bool as_json);
+
 /* ---- values ---------------------------------------------------------------- */
 
 /* "0.12 s", "3.4 s", "2 min 5 s", "3 h 12 min", "4 d 2 h"; "-" when negative. */

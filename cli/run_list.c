@@ -7,7 +7,6 @@
 #include "cli/run_watch.h"
 #include "cli/session.h"
 #include "cli/timeline.h"
-#include "common/clock.h"
 #include "common/json.h"
 
 #include <string.h>
@@ -26,18 +25,15 @@ static const char list_sql[] =
 
 static void list_row(struct table *t, const json_t *run)
 {
-    char took[OUTPUT_TIME_SIZE], at[OUTPUT_TIME_SIZE], cost[OUTPUT_TIME_SIZE];
-    const char *status = json_str_or(run, "status", ""),
-               *created = json_str_or(run, "created_at", "");
+    char took[OUTPUT_TIME_SIZE], cost[OUTPUT_TIME_SIZE];
+    const char *status = json_str_or(run, "status", "");
     const char *waits_for = json_str(run, "waits_for"), *error = json_str(run, "error");
-    int64_t created_ms = 0;
-    bool known = clock_parse_iso(created, &created_ms, NULL) == OK;
     table_cell(t, STYLE_PLAIN, "%s", json_str_or(run, "run_id", ""));
     table_foreign(t, STYLE_PLAIN, json_str(run, "agent"));
     table_foreign(t, STYLE_PLAIN, json_str(run, "tenant"));
     table_cell(t, output_status_style(status), "%s", status);
     table_cell(t, STYLE_PLAIN, "%lld", (long long)json_int_or(run, "step", 0));
-    table_cell(t, STYLE_DIM, "%s", known ? output_moment(created_ms, at) : created);
+    table_moment(t, json_str(run, "created_at"));
     table_cell(t, STYLE_PLAIN, "%s", output_duration(json_int_or(run, "took_ms", -1), took));
     table_cell(t, STYLE_PLAIN, "%s",
                output_money((int64_t)(json_num_or(run, "cost", 0) * 1e6 + 0.5), cost));
@@ -45,24 +41,6 @@ static void list_row(struct table *t, const json_t *run)
         table_cell(t, STYLE_DIM, "waits for %s", waits_for);
     else
         table_foreign(t, STYLE_DIM, error);
-}
-
-static void print_list(const json_t *runs)
-{
-    static const char *const heads[] = { "RUN",   "AGENT", "TENANT", "STATUS", ">STEP",
-                                         "BEGAN", ">TOOK", ">COST",  "" };
-    const json_t *run;
-    struct table t;
-    size_t i;
-    if (json_array_size(runs) == 0) {
-        (void)puts("no runs; start one with: pawl run start --agent NAME --input TEXT");
-        return;
-    }
-    table_init(&t, heads, sizeof heads / sizeof *heads);
-    json_array_foreach(runs, i, run)
-        list_row(&t, run);
-    table_print(&t, stdout);
-    table_release(&t);
 }
 
 static bool is_status(const char *text)
@@ -76,10 +54,12 @@ static bool is_status(const char *text)
 
 int run_list_command(struct cli *cli)
 {
-    struct session *s;
+    static const char *const heads[] = { "RUN",   "AGENT", "TENANT", "STATUS", ">STEP",
+                                         "BEGAN", ">TOOK", ">COST",  "" };
+    static const struct list_view view = LIST_VIEW(
+        heads, list_row, "no runs; start one with: pawl run start --agent NAME --input TEXT");
     struct error err;
     int64_t limit;
-    json_t *runs;
     char limit_text[24];
     const char *status = cli_text(cli, "status");
     if (cli_number(cli, "limit", 20, 1, 10000, &limit, &err) != OK)
@@ -87,22 +67,10 @@ int run_list_command(struct cli *cli)
     if (status && !is_status(status))
         return cli_usage(
             cli, "--status '%s' is not running, suspended, succeeded, failed or cancelled", status);
-    int code = session_open(cli, &s);
-    if (code != CLI_DONE)
-        return code;
     (void)snprintf(limit_text, sizeof limit_text, "%lld", (long long)limit);
     const char *params[] = { status, cli_text(cli, "agent"), cli_setting(cli, "tenant"),
                              cli_text(cli, "live"), limit_text };
-    code = session_get(s, list_sql, params, 5, &runs);
-    if (code == CLI_DONE) {
-        if (cli_given(cli, "json"))
-            output_json(runs);
-        else
-            print_list(runs);
-        json_decref(runs);
-    }
-    session_close(s);
-    return code;
+    return session_list(cli, list_sql, params, 5, &view);
 }
 
 int run_show_command(struct cli *cli)

@@ -1,5 +1,6 @@
 #include "cli/session.h"
 
+#include "cli/output.h"
 #include "common/json.h"
 #include "common/memory.h"
 #include "common/pg.h"
@@ -116,6 +117,23 @@ int session_get(struct session *s, const char *sql, const char *const *params, s
     struct error err;
     enum outcome o = session_ask(s, sql, params, n_params, out, &err);
     return o == OK ? CLI_DONE : cli_answer(o, &err);
+}
+
+int session_list(struct cli *cli, const char *sql, const char *const *params, size_t n_params,
+                 const struct list_view *view)
+{
+    struct session *s;
+    json_t *list;
+    int code = session_open(cli, &s);
+    if (code != CLI_DONE)
+        return code;
+    code = session_get(s, sql, params, n_params, &list);
+    session_close(s);
+    if (code != CLI_DONE)
+        return code;
+    output_list(view, list, cli_given(cli, "json"));
+    json_decref(list);
+    return CLI_DONE;
 }
 
 enum outcome session_script(struct session *s, const char *sql, struct error *err)

@@ -46,6 +46,11 @@ MUST_CHECK enum outcome session_ask(struct session *s, const char *sql, const ch
 MUST_CHECK int session_get(struct session *s, const char *sql, const char *const *params,
                            size_t n_params, json_t **out);
 
+/* The whole of a command that lists: connects, asks for an array, shows it. */
+struct list_view;
+MUST_CHECK int session_list(struct cli *cli, const char *sql, const char *const *params,
+                            size_t n_params, const struct list_view *view);
+
 /* Runs a script of several statements (a migration); nothing is answered. */
 MUST_CHECK enum outcome session_script(struct session *s, const char *sql, struct error *err);
 

@@ -62,6 +62,8 @@ int topics_lag_command(struct cli *cli)
 {
     static const char *const heads[] = { "GROUP",      "TOPIC", ">PARTITION",
                                          ">COMMITTED", ">END",  ">LAG" };
+    static const struct list_view view =
+        LIST_VIEW(heads, lag_line, "none of the topics exists yet");
     struct error err;
     int code = cli_configure(cli);
     if (code != CLI_DONE)
@@ -69,23 +71,11 @@ int topics_lag_command(struct cli *cli)
     if (config_require(&cli->config, CONFIG_KAFKA, &err) != OK)
         return cli_fail(CLI_CONFIG, "%s", err.text);
     json_t *rows = json_array();
-    const json_t *row;
-    size_t i;
     enum outcome o = read_lag(&cli->config, rows, &err);
-    if (o != OK) {
+    if (o == OK)
+        output_list(&view, rows, cli_given(cli, "json"));
+    else
         code = cli_fail(o == RETRY ? CLI_UNAVAILABLE : CLI_FAILED, "%s", err.text);
-    } else if (cli_given(cli, "json")) {
-        output_json(rows);
-    } else if (json_array_size(rows) == 0) {
-        (void)puts("none of the topics exists yet");
-    } else {
-        struct table t;
-        table_init(&t, heads, sizeof heads / sizeof *heads);
-        json_array_foreach(rows, i, row)
-            lag_line(&t, row);
-        table_print(&t, stdout);
-        table_release(&t);
-    }
     json_decref(rows);
     return code;
 }
