@@ -98,9 +98,9 @@ size_t doorbell_key(const struct doorbell *d, char key[DOORBELL_KEY_SIZE])
 {
     char run[UUID_TEXT_SIZE];
     uuid_format(&d->run, run);
-    int n = d->index == DOORBELL_PLAN
-                ? snprintf(key, DOORBELL_KEY_SIZE, "%s", run)
-                : snprintf(key, DOORBELL_KEY_SIZE, "%s/%d/%d", run, d->step, d->index);
+    int n = d->index == DOORBELL_PLAN ? snprintf(key, DOORBELL_KEY_SIZE, "%s", run)
+                                      : snprintf(key, DOORBELL_KEY_SIZE, "%s/%d/%d", run, d->step,
+                                                 d->index / DOORBELL_NEIGHBOURS);
     assert(n > 0 && n < DOORBELL_KEY_SIZE);
     return (size_t)n;
 }

@@ -89,8 +89,10 @@ MUST_CHECK enum outcome doorbell_read(const char *bytes, size_t n, struct doorbe
                                       struct error *err);
 
 /* The key to send it under.  Steps go by run, so that one planner keeps the
- * history of a run in its cache; calls go by call, so that parallel ones
- * spread.  Returns the length.                                              */
+ * history of a run in its cache.  Calls go by DOORBELL_NEIGHBOURS: the few calls of
+ * a step arrive together and share one claim, the many of a wide step spread.
+ * Returns the length.                                                       */
+enum { DOORBELL_NEIGHBOURS = 8 };
 size_t doorbell_key(const struct doorbell *d, char key[DOORBELL_KEY_SIZE]);
 
 /* ---- requests ---------------------------------------------------------- */

@@ -50,7 +50,10 @@ static void doorbells_come_back_as_they_went(void **state)
     assert_doorbell(&call, "{\"v\":1,\"run\":\"" RUN "\",\"step\":3,\"index\":0}", RUN "/3/0");
     assert_doorbell(&large,
                     "{\"v\":1,\"run\":\"" RUN "\",\"step\":2147483647,\"index\":2147483647}",
-                    RUN "/2147483647/2147483647");
+                    RUN "/2147483647/268435455");
+    struct doorbell neighbour = { run_id(), 3, 7 }, next = { run_id(), 3, 8 };
+    assert_doorbell(&neighbour, "{\"v\":1,\"run\":\"" RUN "\",\"step\":3,\"index\":7}", RUN "/3/0");
+    assert_doorbell(&next, "{\"v\":1,\"run\":\"" RUN "\",\"step\":3,\"index\":8}", RUN "/3/1");
 }
 
 static void a_doorbell_that_does_not_fit_is_told(void **state)
