@@ -69,7 +69,7 @@ static struct metric history_bytes = {
 static struct metric history_hits = {
     .kind = METRIC_GAUGE,
     .name = "pawl_planner_history_hit_ratio",
-    .help = "Share of steps whose history was here, since the start.",
+    .help = "Share of claims whose history was here, since the start.",
 };
 
 static int64_t now_ms(const struct brain *b)

@@ -24,7 +24,7 @@ struct model_call {
     struct http_call *http;
     struct loop_timer silence;
     int64_t started_ms, heard_ms, patience_ms;
-    bool first_heard;
+    bool first_heard, lingering;
     struct arena arena; /* of the headers */
 
     long status;
@@ -89,6 +89,8 @@ static void hear(struct model_call *c)
 static bool on_body(void *arg, const char *bytes, size_t n)
 {
     struct model_call *c = arg;
+    if (c->lingering)
+        return true; /* nothing of interest can come any more */
     hear(c);
     if (!c->reader) {
         size_t room = ERROR_BODY_BYTES - c->error_body.len;
@@ -98,6 +100,7 @@ static bool on_body(void *arg, const char *bytes, size_t n)
     if (c->dialect->reader_feed(c->reader, bytes, n) != OK)
         return false;
     if (c->dialect->reader_complete(c->reader)) {
+        c->lingering = true;
         c->patience_ms = MODEL_LINGER_MS;
         loop_timer_start(&c->silence, MODEL_LINGER_MS);
     }

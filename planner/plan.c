@@ -196,9 +196,10 @@ static enum plan_state think_again(struct plan *p)
                                   reply->error.text);
         return commit_with(p, STORE_PLAN_FAIL, "model_failed", text ? text : reply->error.text);
     }
-    int64_t wait_ms = model_backoff_ms(failures, p->ports->dice(p->ports->self));
-    if (reply->retry_after_ms > wait_ms)
-        wait_ms = reply->retry_after_ms;
+    double dice = p->ports->dice(p->ports->self);
+    int64_t wait_ms = model_backoff_ms(failures, dice);
+    if (reply->retry_after_ms > wait_ms) /* not earlier; a little later, each for itself */
+        wait_ms = reply->retry_after_ms + (int64_t)((double)reply->retry_after_ms * 0.1 * dice);
     int64_t left_ms = p->left_ms - reply->took_ms;
     if (wait_ms > left_ms)
         wait_ms = left_ms > 0 ? left_ms : 0; /* then the run has come to its deadline */
