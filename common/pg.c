@@ -56,12 +56,14 @@ enum outcome pg_outcome_of(const char *sqlstate)
     return REFUSED;
 }
 
-/* libpq writes several lines; a log field and a row want one. */
+/* libpq writes several lines; a log field and a row want one.  Its guesses about why
+ * a connection broke are left out: they are of no help.                      */
 static const char *one_line(const char *message, char out[200])
 {
     char flat[400];
     size_t n = 0;
-    for (const char *c = message; *c && n + 1 < sizeof flat; c++) {
+    const char *guess = strstr(message, "\tThis probably means");
+    for (const char *c = message; *c && c != guess && n + 1 < sizeof flat; c++) {
         bool space = *c == '\n' || *c == '\t' || *c == ' ';
         if (!space)
             flat[n++] = *c;
@@ -91,14 +93,10 @@ enum outcome pg_judge(const PGresult *result, char sqlstate[PG_SQLSTATE_SIZE], s
 
 enum outcome pg_lost(PGconn *conn, size_t known, struct error *err)
 {
-    char line[200], message[500];
+    char line[200];
     const char *whole = conn ? PQerrorMessage(conn) : "";
-    (void)snprintf(message, sizeof message, "%s", strlen(whole) > known ? whole + known : "");
-    char *guess = strstr(message, "\tThis probably means"); /* libpq's, and of no help */
-    if (guess)
-        *guess = '\0';
-    return fail(err, RETRY, "Postgres: %s",
-                one_line(message[0] ? message : "the connection broke", line));
+    const char *fresh = strlen(whole) > known ? whole + known : "the connection broke";
+    return fail(err, RETRY, "Postgres: %s", one_line(fresh, line));
 }
 
 /* ---- connecting ----------------------------------------------------------- */

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -196,6 +197,7 @@ static void start_with(struct child *c, char **argv)
     assert_int_equal(pipe(pipes), 0);
     c->pid = fork();
     if (c->pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody behind */
         (void)dup2(pipes[1], STDOUT_FILENO);
         (void)dup2(pipes[1], STDERR_FILENO);
         (void)execv("/proc/self/exe", argv);
