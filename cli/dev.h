@@ -54,6 +54,7 @@ struct dev_process {
     int64_t started_ms;    /* monotonic */
     int64_t restart_at_ms; /* monotonic; while pid is 0 */
     int64_t backoff_ms;
+    int64_t log_at; /* how far its log has been read */
 };
 
 struct dev {
@@ -137,8 +138,16 @@ void dev_pause(struct dev *d, int64_t timeout_ms);
 
 struct dev_process *dev_process_add(struct dev *d, enum dev_role role, int number);
 
-/* The last lines of a part's log, for an error message. */
+/* ---- dev_log.c -------------------------------------------------------------------- */
+
+int dev_log_open(const struct dev *d, const char *name); /* to be written; -1: errno */
+int64_t dev_log_size(const struct dev *d, const char *name);
+
+/* The last line of a part's log, for an error message. */
 void dev_log_tail(const struct dev *d, const char *name, char *out, size_t out_size);
+
+/* Prints the warnings and errors of planners and executors since the last time. */
+void dev_log_follow(struct dev *d);
 
 /* ---- dev_supervise.c --------------------------------------------------------------- */
 

@@ -1,7 +1,6 @@
 #include "cli/dev.h"
 
 #include "common/clock.h"
-#include "common/text.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -11,17 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
-    LOG_BYTES_KEPT = 16 * 1024 * 1024,
     BACKOFF_FIRST_MS = 200,
     BACKOFF_MAX_MS = 10000,
     STEADY_MS = 5000, /* who lived so long is started again at once */
-    TAIL_BYTES = 2048,
 };
 
 struct dev_process *dev_process_add(struct dev *d, enum dev_role role, int number)
@@ -34,41 +30,8 @@ struct dev_process *dev_process_add(struct dev *d, enum dev_role role, int numbe
         (void)snprintf(p->name, sizeof p->name, "%s-%d", names[role], number);
     else
         (void)snprintf(p->name, sizeof p->name, "%s", names[role]);
+    p->log_at = dev_log_size(d, p->name); /* earlier lines are old news */
     return p;
-}
-
-/* ---- logs ------------------------------------------------------------------------ */
-
-static int open_log(const struct dev *d, const char *name)
-{
-    char file[DEV_ADDRESS_SIZE], path[PATH_MAX + 128], older[PATH_MAX + 136];
-    struct stat st;
-    (void)snprintf(file, sizeof file, "log/%s.log", name);
-    (void)snprintf(path, sizeof path, "%s", dev_path(d, file));
-    (void)snprintf(older, sizeof older, "%s.1", path);
-    if (stat(path, &st) == 0 && st.st_size > LOG_BYTES_KEPT)
-        (void)rename(path, older);
-    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-}
-
-void dev_log_tail(const struct dev *d, const char *name, char *out, size_t out_size)
-{
-    char file[DEV_ADDRESS_SIZE], text[TAIL_BYTES + 1];
-    (void)snprintf(file, sizeof file, "log/%s.log", name);
-    const char *path = dev_path(d, file);
-    ssize_t n = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        off_t size = lseek(fd, 0, SEEK_END);
-        n = pread(fd, text, TAIL_BYTES, size > TAIL_BYTES ? size - TAIL_BYTES : 0);
-        (void)close(fd);
-    }
-    while (n > 0 && text[n - 1] == '\n')
-        n--;
-    text[n > 0 ? n : 0] = '\0';
-    const char *line = strrchr(text, '\n');
-    line = line ? line + 1 : text;
-    (void)text_bounded(out, out_size, *line ? line : path, strlen(*line ? line : path));
 }
 
 /* ---- starting ---------------------------------------------------------------------- */
@@ -123,7 +86,7 @@ static enum outcome spawn(const struct dev *d, const char *const *args, const ch
                           bool postgres, pid_t *pid, struct error *err)
 {
     pid_t parent = getpid();
-    int log_fd = open_log(d, log);
+    int log_fd = dev_log_open(d, log);
     if (log_fd < 0)
         return fail(err, REFUSED, "log/%s.log cannot be opened: %s", log, strerror(errno));
     (void)fflush(NULL);

@@ -161,8 +161,10 @@ static int64_t restart_due(struct dev *d)
 
 void dev_supervise(struct dev *d)
 {
-    while (!d->stop_asks)
+    while (!d->stop_asks) {
         dev_pause(d, restart_due(d));
+        dev_log_follow(d);
+    }
 }
 
 /* ---- stopping ----------------------------------------------------------------------------- */

@@ -105,7 +105,8 @@ static enum outcome write_request(const struct cli *cli, char **out, struct erro
 }
 
 static const char accept_sql[] =
-    "SELECT row_to_json(a) FROM pawl.accept(NULL, ARRAY[$1], ARRAY[$2], ARRAY[decode($3, 'hex')], "
+    "SELECT json_build_object('run_id', a.run_id, 'answer', a.answer, 'detail', a.detail) FROM "
+    "pawl.accept(NULL, ARRAY[$1], ARRAY[$2], ARRAY[decode($3, 'hex')], "
     "ARRAY[$4], ARRAY[$5], ARRAY[$6], ARRAY[$7], ARRAY[NULL::text], "
     "ARRAY[to_timestamp($8::bigint / 1000.0)], ARRAY[now()], $9, 0) a";
 

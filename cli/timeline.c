@@ -13,7 +13,8 @@ enum {
     LABEL_COLUMNS_MAX = 52,
     LABEL_BYTES = 256,
     NOTE_BYTES = 512,
-    SMALL = 128
+    SMALL = 128,
+    LONELY_MS = 5000,
 };
 
 /* What is the same for all lines of one picture. */
@@ -334,7 +335,7 @@ static void draw_plan(struct picture *p, const json_t *plan, int step, bool firs
     holder(plan, row.by, sizeof row.by);
     if (!strcmp(status, "lost")) {
         add_note(row.note, "the process that asked the model died with it");
-    } else if (strcmp(status, "running") != 0) {
+    } else if (strcmp(status, "running") != 0 && !json_str(plan, "error")) {
         describe_plan(plan, text, sizeof text);
         add_note(row.note, text);
     }
@@ -457,6 +458,15 @@ static int64_t count_lost(const json_t *steps)
     return lost;
 }
 
+/* A run that has waited for its first plan longer than it ever should: there is
+ * no planner, or none that can call its model.                                 */
+static bool nobody_takes_it(const json_t *document)
+{
+    const json_t *run = run_of(document);
+    return !timeline_has_ended(document) && json_array_size(json_arr(document, "steps")) == 0 &&
+           json_int_or(run, "took_ms", 0) > LONELY_MS;
+}
+
 void timeline_print_end(const json_t *document, FILE *out)
 {
     const json_t *run = run_of(document);
@@ -467,6 +477,10 @@ void timeline_print_end(const json_t *document, FILE *out)
     (void)fputc('\n', out);
     if (!timeline_has_ended(document))
         print_decisions(document, out);
+    if (nobody_takes_it(document))
+        fprintf(out,
+                "  nobody has taken it yet: `pawl workers` shows who is alive, and their logs say "
+                "what they cannot do\n");
     if (answer)
         print_lines(answer, out);
     if (json_str(run, "error"))

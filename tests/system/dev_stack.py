@@ -16,7 +16,7 @@ from waiting import wait_until
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("PAWL_BUILD_DIR", ROOT / "build" / "dev")).resolve()
 PAWL = BUILD / "pawl"
-OURS = ("PAWL_CONFIG", "PAWL_POSTGRES_DSN", "PAWL_POSTGRES_DSN_FILE", "PAWL_KAFKA_BOOTSTRAP", "PAWL_DEV_DIR", "PAWL_AS")
+OURS = ("PAWL_CONFIG", "PAWL_POSTGRES_DSN", "PAWL_POSTGRES_DSN_FILE", "PAWL_KAFKA_BOOTSTRAP", "PAWL_DEV_DIR", "PAWL_AS", "OPENAI_API_KEY")
 
 
 @functools.cache

@@ -252,6 +252,16 @@ def test_the_documented_commands_for_kcat_start_runs(first_agent):
     wait_until(lambda: shell(events).stdout.count("dev.pawl.run.succeeded.v1") >= 2, "both announced")
 
 
+def test_a_missing_key_is_told_where_a_newcomer_looks(first_agent):
+    """The run waits for a planner that has the key; what the planner logs stands in the terminal of `pawl dev`."""
+    assert "OPENAI_API_KEY" not in first_agent.environment
+    first_agent.pawl("agent", "apply", FIRST / "agent-openai.yaml")
+    run = first_agent.pawl("run", "start", "--agent", "weather", "--input", "Is it windy in Oslo?").strip()
+    wait_until(lambda: "OPENAI_API_KEY is not set" in first_agent.output(), "the supervisor's word about the key")
+    wait_until(lambda: "nobody has taken it yet" in first_agent.pawl("run", "show", run), "the hint")
+    first_agent.pawl("run", "cancel", run)
+
+
 def test_the_files_of_the_examples_are_good():
     stack = DevStack(fresh=True)
     for path in (FIRST / "agent.yaml", FIRST / "agent-openai.yaml", DEMO / "agent.yaml"):
