@@ -17,6 +17,7 @@ enum {
     DECLINED_MAX = 256,  /* runs remembered as not for us */
     LOGGED_MAX = 64,     /* models whose missing secret was told */
     WAKE_MARGIN_MS = 10, /* Postgres' back-off began before ours */
+    STALE_CLAIM_MS = 10000,
 };
 
 /* A failed model call of ours whose time to be made again will come. */
@@ -180,20 +181,25 @@ static void want_to_be_alone(struct brain *b, const struct uuid *run)
 /* ---- what is due --------------------------------------------------------------------------------
  */
 
+/* Postgres sees nobody plan this step, yet we do, and not only since its answer was
+ * on its way: our claim is gone (the run was cancelled and begun anew).  The next
+ * sweep takes it up.                                                         */
+static void give_up_if_stale(struct brain *b, struct brain_task *t)
+{
+    bool thinks = t->plan.state == PLAN_LOAD || t->plan.state == PLAN_THINK;
+    if (thinks && now_ms(b) - t->claimed_ms > STALE_CLAIM_MS)
+        plan_cancel(&t->plan);
+}
+
 static void brain_on_due(void *self, const struct store_due *due)
 {
     struct brain *b = self;
     struct brain_task *t = brain_tasks_find(&b->tasks, &due->run);
     if (b->finishing || due->what != STORE_DUE_PLAN)
         return;
-    if (t) {
-        /* Postgres sees nobody plan this step, yet we do: our claim is gone (the run
-         * was cancelled and begun anew).  The next sweep takes it up.         */
-        if (t->plan.state == PLAN_LOAD || t->plan.state == PLAN_THINK)
-            plan_cancel(&t->plan);
-        return;
-    }
-    if (due->alone)
+    if (t)
+        give_up_if_stale(b, t);
+    else if (due->alone)
         want_to_be_alone(b, &due->run);
     else if (!is_full(b))
         (void)begin(b, &due->run, false, NULL);

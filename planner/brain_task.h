@@ -28,6 +28,7 @@ struct brain_task {
     registry_ticket load;
     struct model_call *call;
     struct loop_timer timer;
+    int64_t claimed_ms;        /* when the claim was answered; 0: not yet */
     unsigned ticket;           /* of the machine, for the operation in flight */
     struct consumer_slot slot; /* of the doorbell, until the claim is answered */
     bool has_slot;

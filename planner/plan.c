@@ -392,6 +392,7 @@ void plan_start(struct plan *p, const struct plan_ports *ports, struct history_c
     arena_init(&p->arena, PLAN_SCRATCH_BYTES);
     arena_init(&p->scratch, PLAN_SCRATCH_BYTES);
     metric_states_move(&plan_states, METRIC_NO_STATE, PLAN_CLAIM);
+    log_event(LOG_DEBUG, "plan", LOG_UUID("run_id", run), LOG_STR("to", "claim"), LOG_END);
     steps[PLAN_CLAIM].enter(p);
 }
 
