@@ -22,7 +22,7 @@ from cluster import Cluster
 from stack import Stack, build_dir
 
 
-BESIDE = int(os.environ.get("PAWL_TEST_BESIDE", "4"))
+BESIDE = int(os.environ.get("PAWL_TEST_BESIDE", "6"))
 
 
 def pytest_configure(config):

@@ -111,6 +111,7 @@ def test_a_frozen_executor_is_replaced_and_comes_back_as_another(stack):
     stack.tools.behave("send", After(gate))
     stack.publish(tools={"send": {"timeout": "60s"}})
     stack.model.script(Call(("send", {"n": 1})), Say("done"))
+    stack.wait_joined("executor-1", "executor-2")
     run = stack.run()
     wait_until(lambda: stack.tools.executions("send"), "the call is in flight", watch=stack.check)
     holder = stack.sql.value("SELECT w.instance FROM pawl.agent_actions a JOIN pawl.workers w "
@@ -134,6 +135,7 @@ def test_a_late_result_is_the_truth(stack):
     stack.tools.behave("send", After(gate, Ok("the truth")))
     stack.publish(tools={"send": {"timeout": "60s", "on_unknown": "ask"}})
     stack.model.script(Call(("send", {"n": 1})), Say("done"))
+    stack.wait_joined("executor-1", "executor-2")
     run = stack.run()
     wait_until(lambda: stack.tools.executions("send"), "the call is in flight", watch=stack.check)
     holder = stack.sql.value("SELECT w.instance FROM pawl.agent_actions a JOIN pawl.workers w "

@@ -8,6 +8,8 @@ from model import Call, Say
 from tool import CloseWithoutAnswer
 from waiting import wait_until
 
+pytestmark = pytest.mark.beside
+
 TYPE = "dev.pawl.run.requested.v1"
 
 
@@ -74,8 +76,7 @@ BAD = [
 ]
 
 
-@pytest.fixture
-def poisoned(stack):
+def poison(stack):
     """All bad requests at once, then a good one."""
     ready(stack)
     for name, value, _ in BAD:
@@ -83,11 +84,10 @@ def poisoned(stack):
     ask(stack, {"id": "conflict", "agent": "agent", "input": "one"})
     wait_until(lambda: len(stack.runs()) == 1, "the good one is a run", watch=stack.check)
     ask(stack, {"id": "conflict", "agent": "agent", "input": "two"}, key="conflict", headers=[("x-mine", "conflict")])
-    return stack
 
 
-def test_bad_requests_go_to_the_dead_letters_unchanged(poisoned):
-    stack = poisoned
+def test_bad_requests_go_to_the_dead_letters_unchanged(stack):
+    poison(stack)
     wanted = {name: (value, code) for name, value, code in BAD}
     wanted["conflict"] = (json.dumps({"id": "conflict", "agent": "agent", "input": "two"}).encode(), "conflict")
     letters = wait_until(lambda: r if len(r := stack.kafka.consume(stack.kafka.dlq)) >= len(wanted) else None,
