@@ -419,7 +419,11 @@ CREATE TABLE pawl.announcements (
     step        int  NOT NULL,
     type        text NOT NULL CHECK (type IN ('accepted', 'waiting', 'succeeded', 'failed', 'cancelled')),
     at          timestamptz NOT NULL DEFAULT now(),
-    taken_until timestamptz NOT NULL
+    taken_until timestamptz NOT NULL,
+    -- of an end: the run's own row forgets them when it is retried
+    version     int,
+    error_code  text,
+    error       text
 );
 
 -- What people did.

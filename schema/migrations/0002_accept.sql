@@ -154,10 +154,10 @@ BEGIN
             change = r.change + 1
         FROM unnest(p_run, p_status, p_code, p_error) AS u (run_id, status, code, error)
         WHERE r.run_id = u.run_id
-        RETURNING r.run_id, r.epoch, r.step, r.status
+        RETURNING r.run_id, r.epoch, r.step, r.status, r.version, r.error_code, r.error
     )
-    INSERT INTO announcements (run_id, epoch, step, type, taken_until)
-    SELECT e.run_id, e.epoch, e.step, e.status, p_taken_until FROM ended e
+    INSERT INTO announcements (run_id, epoch, step, type, taken_until, version, error_code, error)
+    SELECT e.run_id, e.epoch, e.step, e.status, p_taken_until, e.version, e.error_code, e.error FROM ended e
     RETURNING announcements.run_id, announcements.id;
 END
 $$;
@@ -172,11 +172,10 @@ RETURNS TABLE (id bigint, run_id uuid, type text, at_ms bigint, epoch int, step 
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pawl, pg_temp SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     SELECT n.id, n.run_id, n.type, (extract(epoch FROM n.at) * 1000)::bigint, n.epoch, n.step, r.agent, v.digest, r.tenant,
            r.class, r.root_id, r.parent_id, i.source, i.request_id, i.meta::text,
-           CASE WHEN n.type IN ('failed', 'cancelled') THEN r.error_code END,
-           CASE WHEN n.type IN ('failed', 'cancelled') THEN r.error END,
+           n.error_code, n.error,
            CASE WHEN n.type = 'succeeded' THEN
                (SELECT string_agg(c.content, '' ORDER BY c.index) FROM agent_step_content c
-                WHERE c.run_id = n.run_id AND c.step = n.step AND c.version = r.version AND c.type = 'text') END
+                WHERE c.run_id = n.run_id AND c.step = n.step AND c.version = n.version AND c.type = 'text') END
     FROM unnest(p_id) u
     JOIN announcements n ON n.id = u
     JOIN agent_runs r ON r.run_id = n.run_id

@@ -41,6 +41,19 @@ SELECT t.commit_plan(:p, :'run', 9, '{send}', NULL, '{"2"}') \gset _
 SELECT is((SELECT answer || ' ' || ring_plan FROM claim_actions(:e, ARRAY[t.token(10)], ARRAY[:'run'::uuid], ARRAY[1], ARRAY[0], false, '{}')), 'done 2', 'a step of known results needs no call');
 SELECT is(t.claim_plan(:p, :'run', 11), 'yours 2.2', 'the next step finds the rows of the former epoch and goes above them');
 
+-- an end says what it said, also when it is read after a retry
+SELECT t.start() AS run \gset
+SELECT t.claim_plan(:p, :'run', 1) \gset _
+SELECT t.commit_plan(:p, :'run', 1) \gset _
+SELECT answer FROM retry(:'run', 1, 'ann') \gset _
+SELECT is((SELECT answer FROM read_announcements((SELECT array_agg(id) FROM announcements WHERE run_id = :'run')) WHERE type = 'succeeded'),
+          'the answer', 'the answer of a former epoch is announced');
+SELECT t.claim_plan(:p, :'run', 2) \gset _
+SELECT t.commit_plan(:p, :'run', 2, '{}', 'fail') \gset _
+SELECT answer FROM retry(:'run', 1, 'ann') \gset _
+SELECT is((SELECT error_code || ' ' || error FROM read_announcements((SELECT array_agg(id) FROM announcements WHERE run_id = :'run')) WHERE type = 'failed'),
+          'code text', 'and so is the error of one');
+
 -- cancel: a planner in the middle of a model call
 SELECT t.start() AS run \gset
 SELECT t.claim_plan(:p, :'run', 1) \gset _
