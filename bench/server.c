@@ -59,7 +59,7 @@ static void count_key(const char *key)
 static int number_after(const char *text, const char *name, int otherwise)
 {
     const char *at = text ? strstr(text, name) : NULL;
-    return at ? atoi(at + strlen(name)) : otherwise;
+    return at ? (int)strtol(at + strlen(name), NULL, 10) : otherwise;
 }
 
 static struct script read_script(const char *body)
@@ -290,7 +290,7 @@ int main(int argc, char **argv)
     }
     seen = calloc(KEYS, sizeof *seen);
     struct sockaddr_in at = { .sin_family = AF_INET,
-                              .sin_port = htons((uint16_t)atoi(argv[1])),
+                              .sin_port = htons((uint16_t)strtol(argv[1], NULL, 10)),
                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     sigset_t stop;
     sigemptyset(&stop);

@@ -64,48 +64,65 @@ class Session(threading.Thread):
         self.commit_plans(mine, tokens, runs)
         return len(runs) + len(mine)
 
+    def plan_rows(self, mine):
+        """(place, index, type) of the items of these plans; sometimes one that no row can take."""
+        rows = []
+        for place, claim in enumerate(mine):
+            last = claim[2] >= STEPS
+            rows += [[place, k, "text" if last else "function_call"] for k in range(1 if last else CALLS)]
+        if self.random.random() < 0.2:
+            self.random.choice(rows)[2] = "nonsense"
+        return rows
+
     def commit_plans(self, mine, tokens, runs):
         if not mine:
             return
-        n = len(mine)
-        outcome = ["final" if a[2] >= STEPS else "calls" for a in mine]
-        rows = [(i, k, o) for i, o in enumerate(outcome) for k in range(CALLS if o == "calls" else 1)]
-        bad = self.random.randrange(len(rows)) if self.random.random() < 0.2 else -1
+        n, rows = len(mine), self.plan_rows(mine)
+        column = lambda i: [a[i] for a in mine]  # noqa: E731
+        filled = lambda value: [value] * len(rows)  # noqa: E731
+        place, index, kind = zip(*rows)
         self.ask(
             "SELECT * FROM pawl.commit_plans(%s,%s::uuid[],%s::uuid[],%s,%s,%s,%s,%s::bigint[],%s::text[],%s::text[],%s::text[],"
             "%s::bigint[],%s::bigint[],%s::bigint[],%s::bigint[],%s::int[],%s,%s,%s,%s::text[],%s::text[],%s::text[],%s::text[],"
             "%s::bigint[],%s::text[],%s::bytea[],%s::text[])",
-            self.planner, [tokens[a[0]] for a in mine], [runs[a[0]] for a in mine], [a[2] for a in mine], [a[3] for a in mine],
-            [a[4] for a in mine], outcome, *[[None] * n for _ in range(4)], *[[1] * n for _ in range(5)],
-            [r[0] for r in rows], [r[1] for r in rows],
-            ["nonsense" if j == bad else "text" if r[2] == "final" else "function_call" for j, r in enumerate(rows)],
-            ["text"] * len(rows), [None] * len(rows), ["c"] * len(rows),
-            ["look"] * len(rows), [self.tool] * len(rows), ["{}"] * len(rows), [b"d"] * len(rows), [None] * len(rows))
+            self.planner, [tokens[i] for i in column(0)], [runs[i] for i in column(0)], column(2), column(3), column(4),
+            ["final" if step >= STEPS else "calls" for step in column(2)], *[[None] * n] * 4, *[[1] * n] * 5,
+            list(place), list(index), list(kind), filled("text"), filled(None), filled("c"), filled("look"), filled(self.tool),
+            filled("{}"), filled(b"d"), filled(None))
+
+    def claim_calls(self, spots, tokens):
+        runs, steps, indexes = zip(*spots)
+        answers = self.ask(
+            "SELECT item, answer, version, kind FROM pawl.claim_actions(%s,%s::uuid[],%s::uuid[],%s::int[],%s::int[],false,'{}')",
+            self.executor, tokens, list(runs), list(steps), list(indexes))
+        mine = [a for a in answers if a[1] == "yours" and a[3] == "call"]
+        with lock:
+            ledger.extend((spots[a[0]], a[2]) for a in mine)
+        return mine
+
+    def commit_calls(self, mine, spots, tokens):
+        n = len(mine)
+        runs, steps, indexes = zip(*[spots[a[0]] for a in mine])
+        outcome = [self.random.choice(["succeeded"] * 12 + ["failed_before_effect", "nonsense"]) for _ in mine]
+        commit = ("SELECT item, answer FROM pawl.commit_actions(%s,%s::uuid[],%s::uuid[],%s,%s,%s,%s,%s,%s::text[],%s::text[],"
+                  "%s::bigint[],%s)")
+        args = (self.executor, [tokens[a[0]] for a in mine], list(runs), list(steps), list(indexes), [a[2] for a in mine],
+                outcome, ["result"] * n, [None] * n, [None] * n, [0] * n, [1] * n)
+        self.ask(commit, *args)
+        if self.random.random() < 0.1:  # the answer was lost: asked again, and the bad ones mended
+            outcome[:] = ["succeeded" if o == "nonsense" else o for o in outcome]
+            self.ask(commit, *args)
 
     def calls(self):
         spots = [(r, s, k) for r, s in self.random.sample(self.where, min(BATCH // 2, len(self.where))) for k in range(CALLS)]
         self.random.shuffle(spots)
         tokens = [uuid.uuid4() for _ in spots]
-        answers = self.ask(
-            "SELECT item, answer, version, kind FROM pawl.claim_actions(%s,%s::uuid[],%s::uuid[],%s::int[],%s::int[],false,'{}')",
-            self.executor, tokens, [s[0] for s in spots], [s[1] for s in spots], [s[2] for s in spots])
-        mine = [a for a in answers if a[1] == "yours" and a[3] == "call"]
-        with lock:
-            ledger.extend((spots[a[0]], a[2]) for a in mine)
+        mine = self.claim_calls(spots, tokens)
         if self.random.random() < 0.02:
             self.die()
             return len(spots)
         if mine:
-            n = len(mine)
-            outcome = [self.random.choice(["succeeded"] * 12 + ["failed_before_effect", "nonsense"]) for _ in mine]
-            commit = ("SELECT item, answer FROM pawl.commit_actions(%s,%s::uuid[],%s::uuid[],%s,%s,%s,%s,%s,%s::text[],%s::text[],"
-                      "%s::bigint[],%s)")
-            args = (self.executor, [tokens[a[0]] for a in mine], [spots[a[0]][0] for a in mine], [spots[a[0]][1] for a in mine],
-                    [spots[a[0]][2] for a in mine], [a[2] for a in mine], outcome, ["result"] * n, [None] * n, [None] * n, [0] * n, [1] * n)
-            self.ask(commit, *args)
-            if self.random.random() < 0.1:  # the answer was lost: asked again, and the bad ones mended
-                outcome[:] = ["succeeded" if o == "nonsense" else o for o in outcome]
-                self.ask(commit, *args)
+            self.commit_calls(mine, spots, tokens)
         return len(spots) + len(mine)
 
     def run(self):
