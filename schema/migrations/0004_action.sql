@@ -453,7 +453,7 @@ BEGIN
             CASE WHEN a.run_id IS NULL THEN 'stale'
                  WHEN coalesce(u.outcome, '') NOT IN ('succeeded', 'failed', 'failed_before_effect', 'unknown', 'handed_back',
                       'happened', 'did_not_happen', 'unsure', 'probe_failed') THEN 'bad'
-                 WHEN row_number() OVER (PARTITION BY u.run, u.step, u.index ORDER BY u.n) > 1 THEN 'stale'
+                 WHEN row_number() OVER (PARTITION BY u.run, u.step, u.index, u.version ORDER BY u.n) > 1 THEN 'stale'
                  WHEN u.outcome IN ('happened', 'did_not_happen', 'unsure', 'probe_failed') THEN
                       CASE WHEN a.probe_by = p_worker AND a.probe_token = u.token AND a.open AND r.ended_at IS NULL THEN 'ok' ELSE 'stale' END
                  WHEN a.claim_by IS DISTINCT FROM p_worker OR a.claim_token IS DISTINCT FROM u.token THEN 'stale'

@@ -153,6 +153,15 @@ SELECT t.claim(:c, :'run', 0, 1) \gset _
 SELECT is(t.commit(:c, :'run', 1, 0, 1, 1, 'handed_back', 0), 'ok failed_before_effect next=0 again', 'what was not begun is handed back');
 SELECT is((SELECT failures FROM agent_actions WHERE run_id = :'run'), 0, 'and is no failure');
 
+-- a commit is repeated beside the one of the next attempt
+SELECT t.planned(:p, '{put}', '{"i"}') AS run \gset
+SELECT t.claim(:c, :'run', 0, 1) \gset _
+SELECT t.commit(:c, :'run', 1, 0, 1, 1, 'failed_before_effect', 0) \gset _
+SELECT t.claim(:c, :'run', 0, 2) \gset _
+SELECT is((SELECT string_agg(answer, ' ' ORDER BY item) FROM commit_actions(:c, ARRAY[t.token(1), t.token(2), t.token(2)], array_fill(:'run'::uuid, ARRAY[3]),
+          '{1,1,1}', '{0,0,0}', '{1,2,2}', '{failed_before_effect,succeeded,succeeded}', '{x,x,x}', '{x,x,x}', '{x,x,x}', '{0,0,0}', '{1,1,1}')),
+          'done ok stale', 'a commit that is repeated takes nothing from the next attempt');
+
 -- the invariant of the counter
 SELECT is((SELECT count(*) FROM agent_runs r WHERE r.ended_at IS NULL AND r.open_calls > 0 AND r.open_calls <> (
     SELECT count(*) FROM agent_step_content c WHERE c.run_id = r.run_id AND c.step = r.step AND c.version = r.version AND c.type = 'function_call'
