@@ -26,7 +26,7 @@ SELECT r.run_id, r.agent, v.digest AS agent_digest, r.variant, r.tenant, r.class
             WHEN r.not_before > clock_timestamp() THEN 'the next attempt'
             ELSE 'a planner' END AS waits_for,
        r.open_calls, r.waiting_calls, r.model_calls, r.tokens_in, r.tokens_out, r.tokens_cached,
-       r.cost_micros / 1000000.0 AS cost, r.error_code, r.error, r.created_at, r.ended_at,
+       round(r.cost_micros / 1000000.0, 6) AS cost, r.error_code, r.error, r.created_at, r.ended_at,
        coalesce(r.ended_at, clock_timestamp()) - r.created_at AS took, r.deadline, r.due_at,
        r.root_id, r.parent_id, r.parent_step, r.parent_index,
        i.source, i.request_id, i.created_by, i.input, i.meta
@@ -66,7 +66,7 @@ SELECT r.run_id, s.step, n.version, c.epoch,
             ELSE 'answer' END AS outcome,
        n.version = s.newest AS stable,
        coalesce(c.incarnation, CASE WHEN r.step = s.step AND r.version = n.version THEN r.claim_by END) AS incarnation,
-       w.instance, c.model, c.tokens_in, c.tokens_out, c.tokens_cached, c.cost_micros / 1000000.0 AS cost, c.duration_ms,
+       w.instance, c.model, c.tokens_in, c.tokens_out, c.tokens_cached, round(c.cost_micros / 1000000.0, 6) AS cost, c.duration_ms,
        c.created_at, coalesce(x.calls, 0) AS calls, coalesce(x.refused, 0) AS refused, x.text,
        CASE WHEN c.type = 'error' THEN c.content END AS error
 FROM pawl.agent_runs r
@@ -129,7 +129,7 @@ SELECT (r.created_at AT TIME ZONE 'UTC')::date AS day, r.agent, v.digest AS agen
        count(*) FILTER (WHERE r.status = 'failed') AS failed,
        count(*) FILTER (WHERE r.status = 'cancelled') AS cancelled,
        sum(r.step) AS steps, sum(r.model_calls) AS model_calls, sum(r.tokens_in) AS tokens_in, sum(r.tokens_out) AS tokens_out,
-       sum(r.tokens_cached) AS tokens_cached, sum(r.cost_micros) / 1000000.0 AS cost,
+       sum(r.tokens_cached) AS tokens_cached, round(sum(r.cost_micros) / 1000000.0, 6) AS cost,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM r.ended_at - r.created_at)) AS seconds_p50
 FROM pawl.agent_runs r JOIN pawl.revisions v ON v.seq = r.revision
 GROUP BY 1, 2, 3, 4, 5;
