@@ -4,7 +4,7 @@ import json
 import threading
 import time
 
-from model import Call, Reply, Say, Status, Streamed
+from model import Call, Hang, Reply, Say, Status, Streamed
 from waiting import stays, wait_until
 
 
@@ -91,7 +91,8 @@ def test_each_prompt_is_the_last_one_and_what_is_new(running):
     assert body["stream"] is True and body["stream_options"] == {"include_usage": True}
     assert body["temperature"] == 0.2
     assert body["tools"][0]["function"]["name"] == "look"
-    assert running.metric("planner-1", "pawl_planner_history_hit_ratio") > 0
+    wait_until(lambda: running.metric("planner-1", "pawl_planner_history_hit_ratio") > 0,
+               "the history was used", watch=running.check)
 
 
 def test_usage_and_cost_are_counted(running):
@@ -233,6 +234,20 @@ def test_a_planner_that_is_told_to_stop_finishes_its_model_call(stack):
     assert planner.wait_exit() == 0
     run.wait()
     assert len(stack.model.asks) == 1
+
+
+def test_a_run_that_is_cancelled_and_retried_at_once(running):
+    """The planner's claim of the old epoch is gone before anybody could tell it."""
+    running.publish()
+    running.model.script([Hang(), Say("done")])
+    run = running.run()
+    old = wait_until(lambda: running.model.asked(1), "the model is asked", watch=running.check)[0]
+    running.pawl("run", "cancel", run.id)
+    running.pawl("run", "retry", run.id)
+    wait_until(lambda: run.status == "succeeded", "the new epoch ends", timeout=60, watch=running.check)
+    assert run.row()["epoch"] == 2
+    assert old.ended_at and not old.answered
+    assert len(running.model.asks) == 2
 
 
 # --- work that kills ----------------------------------------------------------------------------------
