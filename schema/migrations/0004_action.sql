@@ -64,8 +64,6 @@ BEGIN
                     WHEN r.step < u.step OR r.open_calls = 0 OR c.run_id IS NULL OR c.type <> 'function_call'
                          OR c.refused IS NOT NULL THEN 'no'
                     WHEN r.deadline <= clock_timestamp() THEN 'later'
-                    WHEN row_number() OVER (PARTITION BY u.run, u.step, u.index ORDER BY u.n) > 1 THEN 'busy'
-                    WHEN c.revision = ANY (p_cannot) OR v.seq IS NULL THEN 'later'
                     WHEN NOT a.live THEN 'call'
                     WHEN NOT a.open THEN 'done'
                     WHEN a.status = 'running' THEN
@@ -77,7 +75,7 @@ BEGIN
                     WHEN a.deaths >= v_set.deaths_max - 1 AND NOT p_alone THEN 'later'
                     WHEN a.probe_after IS NOT NULL THEN 'probe'
                     ELSE 'call' END AS may,
-               r.parallel, r.open_calls,
+               r.parallel, r.open_calls, row_number() OVER (PARTITION BY u.run, u.step, u.index ORDER BY u.n) AS asked,
                CASE WHEN r.open_calls > r.parallel THEN
                    running_calls(r.run_id, r.step, v_lo, v_hi) + row_number() OVER (PARTITION BY u.run ORDER BY u.n) ELSE 0 END AS nth
         FROM unnest(p_token, p_run, p_step, p_index) WITH ORDINALITY AS u (token, run, step, index, n)
@@ -87,7 +85,8 @@ BEGIN
         LEFT JOIN LATERAL (SELECT x.*, (x.plan_version = r.version AND x.epoch = r.epoch) AS live
                            FROM newest_action(u.run, u.step, u.index, v_lo, v_hi) x) a ON true
     ), judged AS MATERIALIZED (
-        SELECT s.*, CASE WHEN s.may IS NULL THEN 'call'
+        SELECT s.*, CASE WHEN s.may IN ('call', 'probe') AND s.asked > 1 THEN 'busy'
+                         WHEN s.may IN ('call', 'probe') AND (s.effect IS NULL OR s.revision = ANY (p_cannot)) THEN 'later'
                          WHEN s.may = 'call' AND s.nth > s.parallel THEN 'later' ELSE s.may END AS does
         FROM seen s
     ), called AS (

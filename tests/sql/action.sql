@@ -162,6 +162,18 @@ SELECT is((SELECT string_agg(answer, ' ' ORDER BY item) FROM commit_actions(:c, 
           '{1,1,1}', '{0,0,0}', '{1,2,2}', '{failed_before_effect,succeeded,succeeded}', '{x,x,x}', '{x,x,x}', '{x,x,x}', '{0,0,0}', '{1,1,1}')),
           'done ok stale', 'a commit that is repeated takes nothing from the next attempt');
 
+-- a claim is asked for again beside another one of the same call
+SELECT t.planned(:p, '{put}', '{"j"}') AS run \gset
+CREATE FUNCTION t.ask_for(worker bigint, run uuid, toks int[], cannot bigint[]) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(answer, ' ' ORDER BY item) FROM pawl.claim_actions(worker, (SELECT array_agg(t.token(x)) FROM unnest(toks) x),
+        array_fill(run, ARRAY[cardinality(toks)]), array_fill(1, ARRAY[cardinality(toks)]), array_fill(0, ARRAY[cardinality(toks)]), false, cannot)
+$$;
+SELECT seq AS put FROM current_revisions WHERE kind = 'tool' AND name = 'put' \gset
+SELECT is(t.ask_for(:c, :'run', '{1}', ARRAY[:put]), 'later', 'who cannot serve a tool leaves its calls to others');
+SELECT is(t.ask_for(:c, :'run', '{2,3}', '{}'), 'yours busy', 'one of two gets it');
+SELECT is(t.ask_for(:c, :'run', '{1,2}', '{}'), 'busy yours', 'a lost answer is given again, whoever else asks in the same batch');
+SELECT is(t.ask_for(:c, :'run', '{2}', ARRAY[:put]), 'yours', 'also when the tool cannot be served here any more: the holder must give it back');
+
 -- the invariant of the counter
 SELECT is((SELECT count(*) FROM agent_runs r WHERE r.ended_at IS NULL AND r.open_calls > 0 AND r.open_calls <> (
     SELECT count(*) FROM agent_step_content c WHERE c.run_id = r.run_id AND c.step = r.step AND c.version = r.version AND c.type = 'function_call'
