@@ -98,6 +98,7 @@ enum outcome session_ask(struct session *s, const char *sql, const char *const *
     struct pg_params p;
     struct pg_result *r = NULL;
     *out = NULL;
+    assert(s);
     if (!s->pg || !pg_is_open(s->pg))
         return fail(err, RETRY, "the connection to Postgres was lost");
     pg_params_init(&p, PARAMS_BYTES_MAX);
