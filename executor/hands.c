@@ -1,5 +1,6 @@
 #include "executor/hands.h"
 
+#include "common/alone.h"
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/http.h"
@@ -7,7 +8,6 @@
 #include "common/memory.h"
 #include "common/producer.h"
 #include "executor/action.h"
-#include "executor/alone.h"
 #include "executor/cannot.h"
 #include "executor/hands_metrics.h"
 #include "executor/later.h"
@@ -312,7 +312,7 @@ static void port_done(void *self, struct action *a)
     hands_count_end(a, a->tool, h->dead);
     try_again(h, a);
     if (hand->lonely)
-        alone_over(&h->alone);
+        alone_over(&h->alone, clock_mono_ms());
     hand_free(hand);
     look_at_places(h);
 }
@@ -370,7 +370,7 @@ static void on_due(void *self, const struct store_due *due)
         return;
     if (due->alone) {
         if (alone_offer(&h->alone, &item, h->count == 0, clock_mono_ms()))
-            begin(h, &item, NULL, true);
+            begin(h, &h->alone.item, NULL, true);
     } else if (is_open(h)) {
         begin(h, &item, NULL, false);
     } /* else it falls due again, for whoever has a place then */
@@ -416,6 +416,8 @@ static void on_sweep(void *self)
     struct hands *h = self;
     if (cannot_expire(&h->cannot, clock_mono_ms()))
         store_set_cannot(h->daemon->store, h->cannot.revisions, h->cannot.count);
+    if (alone_tick(&h->alone, clock_mono_ms()))
+        look_at_places(h);
 }
 
 /* ---- the end -------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 #include "planner/brain.h"
 
+#include "common/alone.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/metrics.h"
@@ -33,8 +34,6 @@ struct declined {
     int64_t until_ms;
 };
 
-enum loneliness { TOGETHER, WAITING_TO_BE_ALONE, ALONE };
-
 struct brain {
     struct daemon *daemon;
     struct brain_tasks tasks;
@@ -42,10 +41,7 @@ struct brain {
     struct announcer *announcer;
     bool paused, finishing;
 
-    enum loneliness loneliness;
-    struct uuid lonely_run;
-    int64_t lonely_since_ms;
-    int64_t no_loneliness_before_ms;
+    struct alone alone;
 
     struct wake *wakes;
     size_t wake_count;
@@ -97,8 +93,8 @@ static bool is_full(const struct brain *b)
 static void mind_topic(struct brain *b)
 {
     size_t capacity = (size_t)b->daemon->config.capacity_plans;
-    bool stop = is_full(b) || b->loneliness != TOGETHER;
-    bool go = b->loneliness == TOGETHER && b->tasks.count <= capacity - (capacity + 3) / 4;
+    bool stop = is_full(b) || b->alone.phase != ALONE_OPEN;
+    bool go = b->alone.phase == ALONE_OPEN && b->tasks.count <= capacity - (capacity + 3) / 4;
     if (stop && !b->paused) {
         b->paused = true;
         daemon_pause(b->daemon, b->daemon->config.topic_plan);
@@ -115,7 +111,7 @@ static const char *begin(struct brain *b, const struct uuid *run, bool alone,
         return "in_flight";
     if (is_declined(b, run))
         return "declined";
-    if (b->finishing || (b->loneliness != TOGETHER && !alone))
+    if (b->finishing || (b->alone.phase != ALONE_OPEN && !alone))
         return "alone"; /* it falls due again */
     brain_tasks_start(&b->tasks, run, alone, slot);
     mind_topic(b);
@@ -149,32 +145,31 @@ static void brain_on_record(void *self, const struct record_view *rec, struct co
 
 /* ---- being alone ----------------------------------------------------------------------------- */
 
-static void be_together(struct brain *b)
+static bool take_alone(struct brain *b)
 {
-    b->loneliness = TOGETHER;
-    mind_topic(b);
-    daemon_progress(b->daemon);
+    struct uuid run = b->alone.item.run;
+    log_event(LOG_WARN, "planning alone what processes died with", LOG_UUID("run_id", &run),
+              LOG_END);
+    bool started = strcmp(begin(b, &run, true, NULL), "started") == 0;
+    if (!started)
+        alone_over(&b->alone, now_ms(b));
+    return started;
 }
 
+/* What was chosen is taken as soon as nothing else is in flight. */
 static void be_alone_if_due(struct brain *b)
 {
-    if (b->loneliness != WAITING_TO_BE_ALONE || b->tasks.count > 0)
-        return;
-    b->loneliness = ALONE;
-    log_event(LOG_WARN, "planning alone what processes died with",
-              LOG_UUID("run_id", &b->lonely_run), LOG_END);
-    if (strcmp(begin(b, &b->lonely_run, true, NULL), "started") != 0)
-        be_together(b);
+    while (b->tasks.count == 0 && !b->finishing && alone_empty(&b->alone))
+        if (take_alone(b))
+            break;
+    mind_topic(b);
 }
 
-static void want_to_be_alone(struct brain *b, const struct uuid *run)
+static void want_to_be_alone(struct brain *b, const struct store_due *due)
 {
-    if (b->loneliness != TOGETHER || now_ms(b) < b->no_loneliness_before_ms)
-        return; /* it falls due again */
-    b->loneliness = WAITING_TO_BE_ALONE;
-    b->lonely_run = *run;
-    b->lonely_since_ms = now_ms(b);
-    mind_topic(b);
+    struct doorbell item = { .run = due->run, .step = due->step, .index = DOORBELL_PLAN };
+    if (alone_offer(&b->alone, &item, b->tasks.count == 0, now_ms(b)))
+        (void)take_alone(b);
     be_alone_if_due(b);
 }
 
@@ -200,7 +195,7 @@ static void brain_on_due(void *self, const struct store_due *due)
     if (t)
         give_up_if_stale(b, t);
     else if (due->alone)
-        want_to_be_alone(b, &due->run);
+        want_to_be_alone(b, due);
     else if (!is_full(b))
         (void)begin(b, &due->run, false, NULL);
 }
@@ -287,9 +282,8 @@ static void task_cannot(void *arg, const struct uuid *run, int64_t model_seq,
 static void task_ended(void *arg)
 {
     struct brain *b = arg;
-    if (b->loneliness == ALONE && b->tasks.count == 0)
-        be_together(b);
-    mind_topic(b);
+    if (b->alone.phase == ALONE_TAKEN && b->tasks.count == 0)
+        alone_over(&b->alone, now_ms(b));
     be_alone_if_due(b);
     daemon_progress(b->daemon);
 }
@@ -320,11 +314,8 @@ static void brain_on_sweep(void *self)
 {
     struct brain *b = self;
     announce_due(b->announcer);
-    if (b->loneliness == WAITING_TO_BE_ALONE &&
-        now_ms(b) - b->lonely_since_ms > BRAIN_ALONE_WAIT_MS) {
-        b->no_loneliness_before_ms = now_ms(b) + BRAIN_ALONE_WAIT_MS;
-        be_together(b);
-    }
+    if (alone_tick(&b->alone, now_ms(b)))
+        mind_topic(b);
     struct history_cache *cache = &b->tasks.cache;
     size_t dropped = history_cache_expire(cache, now_ms(b) - BRAIN_HISTORY_IDLE_MS);
     if (dropped > 0 && cache->count == 0 && b->tasks.count == 0)
@@ -377,7 +368,7 @@ static void brain_on_finish(void *self, bool dead)
 {
     struct brain *b = self;
     b->finishing = true;
-    b->loneliness = TOGETHER;
+    b->alone.phase = ALONE_OPEN;
     intake_drain(b->intake);
     free_wakes(b);
     for (struct brain_task *t = b->tasks.first, *next; t; t = next) {
@@ -392,7 +383,7 @@ static void brain_on_finish(void *self, bool dead)
 static int brain_free_places(void *self)
 {
     struct brain *b = self;
-    if (b->finishing || b->loneliness != TOGETHER || is_full(b))
+    if (b->finishing || b->alone.phase != ALONE_OPEN || is_full(b))
         return 0;
     return b->daemon->config.capacity_plans - (int)b->tasks.count;
 }

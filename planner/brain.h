@@ -11,9 +11,7 @@
  * A run has one task here at a time; a second doorbell for it is dropped.  At
  * capacity the topic of doorbells pauses, and whatever stays behind falls due.
  *
- * Work that is to be taken alone (processes died with it) waits until nothing else
- * is in flight here, while no new work is begun; after BRAIN_ALONE_WAIT_MS it is
- * left to others, so that one bad run cannot hold up a busy planner for long.
+ * Work that processes died with is taken alone: see common/alone.h.
  *
  * A step whose model cannot be called here (a secret is missing) is handed back and
  * not looked at again for BRAIN_DECLINE_MS: others may have what it needs.
@@ -29,7 +27,6 @@
 #include "common/daemon.h"
 
 enum {
-    BRAIN_ALONE_WAIT_MS = 30000,
     BRAIN_DECLINE_MS = 30000,
     BRAIN_HISTORY_IDLE_MS = 120000, /* an unused history goes after so long */
 };

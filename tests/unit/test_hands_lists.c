@@ -1,11 +1,10 @@
 /*
  * test_hands_lists.c -- what the executor remembers: what is to be tried again when
- * (later.h), what it cannot serve (cannot.h), what is taken alone (alone.h).
+ * (later.h) and what it cannot serve (cannot.h).
  */
 #include "tests/unit/cm.h"
 
 #include "common/clock.h"
-#include "executor/alone.h"
 #include "executor/cannot.h"
 #include "executor/later.h"
 
@@ -93,62 +92,12 @@ static void what_cannot_be_served_expires(void **state)
     assert_false(cannot_add(&c, 8, 1)); /* the lasting one was not pushed out */
 }
 
-/* ---- alone ---------------------------------------------------------------------- */
-
-static void the_idle_take_it_at_once(void **state)
-{
-    (void)state;
-    struct alone a = { .phase = ALONE_OPEN };
-    struct doorbell item = item_of(1);
-    struct doorbell other = item_of(2);
-    assert_true(alone_offer(&a, &item, true, 0));
-    assert_int_equal(a.phase, ALONE_TAKEN);
-    assert_false(alone_offer(&a, &other, true, 1));
-    assert_false(alone_empty(&a));
-    alone_over(&a);
-    assert_int_equal(a.phase, ALONE_OPEN);
-}
-
-static void the_busy_leave_it_to_others_first(void **state)
-{
-    (void)state;
-    struct alone a = { .phase = ALONE_OPEN };
-    struct doorbell item = item_of(1);
-    assert_false(alone_offer(&a, &item, false, 1000));
-    assert_false(alone_offer(&a, &item, false, 3000));
-    assert_int_equal(a.phase, ALONE_OPEN);
-    assert_false(alone_offer(&a, &item, false, 1000 + ALONE_PATIENCE_MS));
-    assert_int_equal(a.phase, ALONE_CHOSEN); /* no new work from here on */
-    assert_true(alone_empty(&a));
-    assert_int_equal(a.phase, ALONE_TAKEN);
-    assert_int_equal(a.item.step, 1);
-    assert_int_equal(a.count, 0);
-}
-
-static void what_others_took_is_forgotten(void **state)
-{
-    (void)state;
-    struct alone a = { .phase = ALONE_OPEN };
-    struct doorbell item = item_of(1);
-    assert_false(alone_offer(&a, &item, false, 0));
-    assert_false(alone_offer(&a, &item, false, ALONE_FORGET_MS + 1)); /* as if new */
-    assert_int_equal(a.phase, ALONE_OPEN);
-    for (int i = 0; i < 3 * ALONE_NOTED_MAX; i++) {
-        item = item_of(10 + i);
-        assert_false(alone_offer(&a, &item, false, ALONE_FORGET_MS + 2 + i));
-    }
-    assert_int_equal(a.count, ALONE_NOTED_MAX);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(items_come_back_in_their_order),
         cmocka_unit_test(there_are_never_too_many),
         cmocka_unit_test(what_cannot_be_served_expires),
-        cmocka_unit_test(the_idle_take_it_at_once),
-        cmocka_unit_test(the_busy_leave_it_to_others_first),
-        cmocka_unit_test(what_others_took_is_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
