@@ -194,10 +194,13 @@ static void on_error(rd_kafka_t *client, int code, const char *reason, void *opa
  * there, rights that are missing, a group that lost us.                       */
 static void report_error(struct consumer *c, const rd_kafka_message_t *message)
 {
+    bool no_topic = message->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+                    message->err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
     c->stats.errors++;
-    log_event(LOG_WARN, "kafka consumer", LOG_STR("group", c->options.group),
+    log_event(LOG_WARN,
+              no_topic ? "a topic does not exist; make it and it will be found" : "kafka consumer",
+              LOG_STR("group", c->options.group),
               LOG_STR("topic", message->rkt ? rd_kafka_topic_name(message->rkt) : NULL),
-              LOG_INT("partition", message->partition),
               LOG_STR("error", rd_kafka_message_errstr(message)), LOG_END);
 }
 

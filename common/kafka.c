@@ -28,7 +28,7 @@ static const struct setting {
     { FOR_ALL, "log.connection.close", "false" },
 
     /* A topic made after our start is found within this time. */
-    { FOR_ALL, "topic.metadata.refresh.interval.ms", "30000" },
+    { FOR_ALL, "topic.metadata.refresh.interval.ms", "10000" },
 
     /* A retry inside the client neither doubles nor reorders records. */
     { FOR_PRODUCER, "enable.idempotence", "true" },

@@ -1,5 +1,6 @@
 #include "tests/unit/cm.h"
 
+#include "common/kafka_topics.h"
 #include "common/lag.h"
 #include "common/log.h"
 #include "tests/unit/kafka_fixture.h"
@@ -19,6 +20,20 @@ static void start_broker(int port)
     assert_ok(broker_start(&fixture.broker, &options, &err), &err);
     (void)snprintf(fixture.bootstrap, sizeof fixture.bootstrap, "%s",
                    broker_bootstrap(fixture.broker));
+}
+
+static void make_topics(void)
+{
+    struct kafka_topic topics[] = { { .name = fixture.topic_a, .partitions = PARTITIONS },
+                                    { .name = fixture.topic_b, .partitions = PARTITIONS } };
+    struct error err;
+    assert_ok(kafka_topics_make(&fixture.settings, topics, 2, 20000, &err), &err);
+    assert_true(topics[0].made && topics[1].made);
+    assert_ok(kafka_topics_make(&fixture.settings, topics, 1, 20000, &err), &err);
+    assert_false(topics[0].made); /* it was there */
+    topics[0].name = "no/such:name";
+    assert_int_equal(kafka_topics_make(&fixture.settings, topics, 1, 20000, &err), REFUSED);
+    assert_contains(err.text, "no/such:name");
 }
 
 static void add_property(const char *name, const char *value)
@@ -41,7 +56,7 @@ int fixture_open(void **state)
                                                 .properties = fixture.properties };
     if (outside) {
         (void)snprintf(fixture.bootstrap, sizeof fixture.bootstrap, "%s", outside);
-        add_property("topic.metadata.refresh.interval.ms", "500"); /* topics come late */
+        make_topics();
         return 0;
     }
     start_broker(0);

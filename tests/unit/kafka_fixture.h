@@ -3,9 +3,8 @@
  * them. Nothing waits for a fixed time: turn_until() turns the loop until a
  * condition holds, and its limit only ends a test that has failed.
  *
- * With PAWL_TEST_KAFKA=host:port the same tests run against a real Kafka, which
- * must make topics of 4 partitions when they are first written to
- * (tests/kafka/kafka-local -P 4); what needs a broker to fail is left out.
+ * With PAWL_TEST_KAFKA=host:port the same tests run against a real Kafka
+ * (tests/kafka/kafka-local); what needs a broker to fail is left out.
  */
 #ifndef PAWL_TESTS_UNIT_KAFKA_FIXTURE_H
 #define PAWL_TESTS_UNIT_KAFKA_FIXTURE_H
