@@ -1,10 +1,10 @@
 #include "tests/unit/cm.h"
 
-#include "common/kafka_topics.h"
 #include "common/lag.h"
 #include "common/log.h"
 #include "tests/unit/kafka_fixture.h"
 
+#include <librdkafka/rdkafka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -22,18 +22,27 @@ static void start_broker(int port)
                    broker_bootstrap(fixture.broker));
 }
 
+/* On a real Kafka, where nothing is made at the start. */
 static void make_topics(void)
 {
-    struct kafka_topic topics[] = { { .name = fixture.topic_a, .partitions = PARTITIONS },
-                                    { .name = fixture.topic_b, .partitions = PARTITIONS } };
-    struct error err;
-    assert_ok(kafka_topics_make(&fixture.settings, topics, 2, 20000, &err), &err);
-    assert_true(topics[0].made && topics[1].made);
-    assert_ok(kafka_topics_make(&fixture.settings, topics, 1, 20000, &err), &err);
-    assert_false(topics[0].made); /* it was there */
-    topics[0].name = "no/such:name";
-    assert_int_equal(kafka_topics_make(&fixture.settings, topics, 1, 20000, &err), REFUSED);
-    assert_contains(err.text, "no/such:name");
+    char text[256];
+    const char *names[] = { fixture.topic_a, fixture.topic_b };
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_NewTopic_t *topics[2];
+    assert_int_equal(
+        rd_kafka_conf_set(conf, "bootstrap.servers", fixture.bootstrap, text, sizeof text), 0);
+    rd_kafka_t *client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+    for (int i = 0; i < 2; i++)
+        topics[i] = rd_kafka_NewTopic_new(names[i], PARTITIONS, 1, text, sizeof text);
+    rd_kafka_CreateTopics(client, topics, 2, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, PATIENCE_MS);
+    if (!event || rd_kafka_event_error(event))
+        fail_msg("no topics: %s", event ? rd_kafka_event_error_string(event) : "no answer");
+    rd_kafka_event_destroy(event);
+    rd_kafka_NewTopic_destroy_array(topics, 2);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_destroy(client);
 }
 
 static void add_property(const char *name, const char *value)
