@@ -504,7 +504,7 @@ $$;
 -- never overlap as long as the setting stays; a default partition catches
 -- what falls between.
 CREATE FUNCTION pawl.ensure_partitions(p_ahead interval DEFAULT '30 days') RETURNS int
-LANGUAGE plpgsql SET search_path = pawl, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pawl, pg_temp AS $$
 DECLARE
     span_s  bigint := (SELECT partition_days FROM settings) * 86400;
     from_s  bigint := extract(epoch FROM now())::bigint / span_s * span_s;
@@ -532,5 +532,7 @@ BEGIN
     RETURN made;
 END
 $$;
+
+REVOKE EXECUTE ON FUNCTION pawl.ensure_partitions(interval) FROM PUBLIC;
 
 SELECT pawl.ensure_partitions();

@@ -69,6 +69,19 @@ BEGIN
 END
 $$;
 
+-- Makes partitions in time.  It needs a lock that everybody else's statements would
+-- queue up behind, so it waits for it only a moment; there will be another hour,
+-- and until then the default partition takes what comes.
+CREATE FUNCTION pawl.keep_partitions() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('lock_timeout', '200ms', true);
+    PERFORM ensure_partitions();
+EXCEPTION WHEN lock_not_available OR check_violation THEN
+    RAISE LOG 'pawl: partitions could not be made now: %', SQLERRM;
+END
+$$;
+
 -- One beat.  Rows:
 --   self    state is ours ('dead': stop and come back as a new incarnation);
 --           catalog = number of publications so far: another one than before, read again
@@ -78,9 +91,16 @@ CREATE FUNCTION pawl.heartbeat(p_worker bigint, p_in_flight int)
 RETURNS TABLE (what text, worker bigint, state text, beat bigint, lock_free boolean, catalog bigint, run_id uuid, step int, index int)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pawl, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+    v_beat bigint;
 BEGIN
     UPDATE workers w SET beat = w.beat + 1, beat_at = clock_timestamp(), in_flight = p_in_flight
-    WHERE w.incarnation = p_worker AND w.state IN ('alive', 'leaving');
+    WHERE w.incarnation = p_worker AND w.state IN ('alive', 'leaving')
+    RETURNING w.beat INTO v_beat;
+
+    IF v_beat % 7200 = 120 THEN -- about a minute after the start, then once an hour
+        PERFORM keep_partitions();
+    END IF;
 
     RETURN QUERY
     SELECT 'self', w.incarnation, w.state, w.beat, false, (SELECT catalog_changes FROM settings), NULL::uuid, 0, 0

@@ -85,6 +85,13 @@ SELECT hand_back(:y);
 SELECT is((SELECT state FROM workers WHERE incarnation = :y), 'gone', 'who leaves is gone');
 SELECT is(t.call_state(:'run', 1, 0), 'unknown open v1', 'what it still held is treated as after a crash');
 
+-- partitions are made in time
+SELECT t.worker('executor', 'parts') AS w \gset
+DROP TABLE agent_actions_default;
+UPDATE workers SET beat = 119 WHERE incarnation = :w;
+SELECT is((SELECT state FROM heartbeat(:w, 0) WHERE what = 'self'), 'alive', 'now and then a beat looks after the partitions');
+SELECT isnt(to_regclass('pawl.agent_actions_default'), NULL, 'and makes what is missing');
+
 -- transitions
 SELECT throws_ok(format('UPDATE pawl.agent_actions SET status = ''running'' WHERE run_id = %L', :'run'), '23000', NULL, 'no attempt runs twice');
 SELECT t.start() AS run \gset
