@@ -341,7 +341,7 @@ static void begin(struct hands *h, const struct doorbell *item, const struct con
 static void on_record(void *self, const struct record_view *rec, struct consumer_slot slot)
 {
     struct hands *h = self;
-    struct doorbell item;
+    struct doorbell item = { 0 };
     struct error why;
     FAULT_POINT(EXECUTOR_AFTER_CONSUME);
     enum outcome outcome = rec->value ? doorbell_read(rec->value, rec->value_n, &item, &why)
@@ -480,8 +480,10 @@ static void drop(struct hand *hand)
 static void stop(void *self)
 {
     struct hands *h = self;
-    while (h->list)
-        drop(h->list);
+    for (struct hand *hand = h->list, *next; hand; hand = next) {
+        next = hand->next;
+        drop(hand);
+    }
     for (struct waiting *w; (w = take_waiting(h));)
         free(w);
     later_release(&h->later);

@@ -65,10 +65,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (scrub_add(&scrub, &arena, SECRET, NULL) != OK)
         abort();
 
-    char *body = malloc(size - 4 + 1); /* exact, so that ASan sees one byte too far */
+    char *body = calloc(1, size - 4 + 1); /* exact, so that ASan sees one byte too far */
     demand(body);
     memcpy(body, data + 4, size - 4);
-    body[size - 4] = '\0';
 
     struct tool_def def = {
         .name = "tool",

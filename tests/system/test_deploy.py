@@ -143,7 +143,7 @@ def test_a_full_executor_leaves_work_to_others(stack):
     stack.planner()
     for slot in (1, 2):
         stack.executor(slot, settings={"capacity": {"plans": 10, "actions": 2}})
-    stack.wait_alive(3)
+    stack.wait_joined("executor-1", "executor-2")
     together = threading.Event()
     stack.tools.behave("send", After(together))
     stack.publish(tools={"send": {"timeout": "60s"}})

@@ -2,6 +2,9 @@
 
 #include "tests/unit/action_world.h"
 
+#include "common/memory.h"
+
+#include <stdlib.h>
 #include <string.h>
 
 static const struct error some_error = { "no" };
@@ -309,13 +312,13 @@ void world_live(struct world *w, int fuel)
 {
     w->fuel = fuel;
     for (int i = 0; i < 12 && w->fuel > 0 && !world_is_final(w); i++) {
-        struct action a;
         struct action_ports ports = world_ports(w);
-        w->action = &a;
+        w->action = xcalloc(1, sizeof *w->action);
         w->read = w->written = 0;
-        action_start(&a, &ports, &world_item, false);
+        action_start(w->action, &ports, &world_item, false);
         world_pump(w);
-        action_release(&a);
+        action_release(w->action);
+        free(w->action);
     }
 }
 
