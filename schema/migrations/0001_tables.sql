@@ -63,6 +63,8 @@ RETURN (of_what, old_status, new_status) IN (
     ('action', 'running', 'unknown'),
     ('action', 'running', 'cancelled'),
     ('action', 'running', 'awaiting_decision'),
+    ('action', 'failed', 'unknown'), -- an earlier attempt was cut, and the run ended before the next
+    ('action', 'failed_before_effect', 'unknown'),
     ('action', 'unknown', 'succeeded'),
     ('action', 'unknown', 'failed'),
     ('action', 'unknown', 'failed_before_effect'),

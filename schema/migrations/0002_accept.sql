@@ -128,10 +128,9 @@ BEGIN
 
         WITH closed AS (
             UPDATE agent_actions a
-            SET status = CASE WHEN a.status = 'running' AND a.effect = 'read_only' THEN 'cancelled'
-                              WHEN a.status IN ('running', 'awaiting_decision') AND (a.status = 'running' OR a.cut) THEN 'unknown'
+            SET status = CASE WHEN a.effect = 'read_only' AND a.status IN ('running', 'unknown') THEN 'cancelled'
+                              WHEN a.effect <> 'read_only' AND (a.status = 'running' OR a.cut) THEN 'unknown'
                               WHEN a.status LIKE 'awaiting_%' THEN 'cancelled'
-                              WHEN a.cut AND a.effect <> 'read_only' THEN 'unknown'
                               ELSE a.status END,
                 open = false, retry_at = NULL, probe_after = NULL, probe_by = NULL, probe_token = NULL, wait_until = NULL,
                 error_code = coalesce(a.error_code, 'run_ended'), error = coalesce(a.error, 'the run ended before this call had a result'),

@@ -61,6 +61,23 @@ SELECT cancel(ARRAY[:'run'::uuid], 'ann', NULL) \gset _
 SELECT is((SELECT index FROM heartbeat(:p, 1) WHERE what = 'cancel' AND run_id = :'run'), -1, 'the planner is told at its next beat');
 SELECT is(t.commit_plan(:p, :'run', 1), 'stale cancelled open=0 next=0', 'its plan is refused');
 
+-- cancel: calls between two attempts
+CREATE FUNCTION t.between(p bigint, e bigint, tool text, first text, second text) RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+    run uuid := t.planned(p, ARRAY[tool, 'look'], ARRAY[gen_random_uuid()::text, 'y']);
+BEGIN
+    PERFORM t.claim(e, run, 0, 1), t.commit(e, run, 1, 0, 1, 1, first, 0);
+    PERFORM t.claim(e, run, 0, 2), t.commit(e, run, 1, 0, 2, 2, second, 0) WHERE second IS NOT NULL;
+    PERFORM pawl.cancel(ARRAY[run], 'ann', NULL);
+    RETURN run;
+END
+$$;
+SELECT is(t.call_state(t.between(:p, :e, 'put', 'unknown', 'failed'), 1, 0), 'unknown v2', 'a call that was cut once is unknown, though its last attempt failed');
+SELECT is(t.call_state(t.between(:p, :e, 'put', 'unknown', 'failed_before_effect'), 1, 0), 'unknown v2', 'or was not sent');
+SELECT is(t.call_state(t.between(:p, :e, 'put', 'failed', NULL), 1, 0), 'failed v1', 'one that failed has failed');
+SELECT is(t.call_state(t.between(:p, :e, 'send', 'failed_before_effect', NULL), 1, 0), 'failed_before_effect v1', 'one that was not sent was not sent');
+SELECT is(t.call_state(t.between(:p, :e, 'look', 'unknown', NULL), 1, 0), 'cancelled v1', 'one that only reads is cancelled');
+
 -- publish
 SELECT is((SELECT answer FROM publish('tool', 'look', repeat('d', 64), '{}', 'ann', NULL, NULL, 'read_only', 'tell_model', 1, 1, 1)), 'published', 'a new revision');
 SELECT is((SELECT answer FROM publish('tool', 'look', repeat('d', 64), '{}', 'ann', NULL, NULL, 'read_only', 'tell_model', 1, 1, 1)), 'current', 'published again: nothing changes');
