@@ -103,6 +103,10 @@ struct request_limits {
     size_t bytes;   /* of the value; 0: 1 MiB */
     int depth;      /* of nested arrays and objects; 0: 64 */
     int64_t now_ms; /* wall clock, against which a deadline is past; 0: now */
+    /* Whom and what this topic serves; a body that names another one is refused
+     * rather than served as something it is not.  NULL: not looked at.       */
+    const char *tenant;
+    const char *class;
 };
 
 /* Why a request was refused: a short word for machines (metrics, the header
@@ -132,8 +136,8 @@ struct run_request {
     const char *type; /* REQUEST_TYPE, for bare JSON too */
     const char *agent;
     json_t *input;            /* any JSON but null; borrowed from the arena */
-    const char *asked_tenant; /* what the body says: the topic decides, not this */
-    const char *class;
+    const char *asked_tenant; /* what the body says; the topic decides, not this */
+    const char *class;        /* the same */
     int64_t deadline_wall_ms; /* 0: none */
     const char *traceparent;  /* header traceparent, else ce_traceparent */
     const char *tracestate;

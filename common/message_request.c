@@ -304,6 +304,15 @@ static enum outcome read_deadline(struct reading *r, const json_t *body, json_t 
     return OK;
 }
 
+static enum outcome check_served(struct reading *r, const char *field, const char *asked,
+                                 const char *served)
+{
+    if (!asked || !served || strcmp(asked, served) == 0)
+        return OK;
+    return refuse(r, REQUEST_BAD_VALUE, "field '%s' is '%.80s', but this topic serves '%.80s'",
+                  field, asked, served);
+}
+
 static void put_asked(json_t *asked, const char *key, const char *text)
 {
     if (text)
@@ -321,6 +330,10 @@ static enum outcome read_body(struct reading *r, json_t *body)
         outcome = keep_member(r, body, "tenant", false, NAME_BYTES_MAX, &out->asked_tenant);
     if (outcome == OK)
         outcome = keep_member(r, body, "class", false, NAME_BYTES_MAX, &out->class);
+    if (outcome == OK)
+        outcome = check_served(r, "tenant", out->asked_tenant, r->limits.tenant);
+    if (outcome == OK)
+        outcome = check_served(r, "class", out->class, r->limits.class);
     if (outcome != OK)
         return outcome;
     out->input = json_object_get(body, "input");

@@ -82,7 +82,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                .value_n = size,
                                .headers = headers.items,
                                .n_headers = headers.count };
-    struct request_limits limits = { VALUE_BYTES, 32, 1764000000000 };
+    struct request_limits limits = { .bytes = VALUE_BYTES, .depth = 32, .now_ms = 1764000000000 };
     struct run_request first, second;
     struct error err = { "" };
     struct arena a, b;

@@ -391,6 +391,29 @@ static void bad_envelopes_are_refused_by_name(void **state)
                    "text/xml");
 }
 
+static void a_topic_serves_its_own_tenant_and_class(void **state)
+{
+    static const char body[] =
+        "{\"agent\":\"a\",\"input\":1,\"tenant\":\"acme\",\"class\":\"batch\"}";
+    (void)state;
+    struct sample *s = bare(body);
+    s->limits.tenant = "acme";
+    s->limits.class = "batch";
+    assert_taken(s);
+    discard(s);
+    s = bare(body);
+    s->limits.tenant = "other";
+    assert_refused(s, "bad_value", "'tenant' is 'acme'");
+    s = bare(body);
+    s->limits.class = "interactive";
+    assert_refused(s, "bad_value", "serves 'interactive'");
+    s = bare(BODY); /* who says nothing means the topic's */
+    s->limits.tenant = "other";
+    s->limits.class = "other";
+    assert_taken(s);
+    discard(s);
+}
+
 static void a_full_arena_is_refused(void **state)
 {
     enum outcome outcome = REFUSED;
@@ -419,6 +442,7 @@ int main(void)
         cmocka_unit_test(values_that_are_no_json_are_refused),
         cmocka_unit_test(bad_fields_are_refused_by_name),
         cmocka_unit_test(bad_envelopes_are_refused_by_name),
+        cmocka_unit_test(a_topic_serves_its_own_tenant_and_class),
         cmocka_unit_test(a_full_arena_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
