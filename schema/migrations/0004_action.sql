@@ -293,7 +293,7 @@ BEGIN
                a.deaths + CASE WHEN p_death THEN 1 ELSE 0 END AS new_deaths,
                w.ask_timeout_ms,
                -- may this attempt be followed by another one?
-               a.failures + 1 < a.attempts AND u.retry_ms IS NOT NULL AS again
+               a.open AND a.failures + 1 < a.attempts AND u.retry_ms IS NOT NULL AS again
         FROM unnest(p_run, p_step, p_index, p_version, p_outcome, p_result, p_code, p_error, p_retry_ms, p_duration_ms)
              WITH ORDINALITY AS u (run, step, index, version, outcome, result, code, error, retry_ms, took, ref)
         JOIN LATERAL action_at(u.run, u.step, u.index, u.version, v_lo, v_hi) a ON true
@@ -305,11 +305,11 @@ BEGIN
                    WHEN 'succeeded' THEN 'end_succeeded'
                    WHEN 'happened' THEN 'end_succeeded'
                    WHEN 'failed' THEN CASE WHEN w.again AND w.effect <> 'once' THEN 'again_failed' ELSE 'end_failed' END
-                   WHEN 'handed_back' THEN 'again_unsent'
+                   WHEN 'handed_back' THEN CASE WHEN w.cut AND w.effect <> 'read_only' AND NOT w.open THEN 'end_unknown' ELSE 'again_unsent' END
                    WHEN 'failed_before_effect' THEN
                        CASE WHEN w.again THEN 'again_unsent'
                             WHEN w.cut AND w.effect <> 'read_only' THEN 'end_unknown' ELSE 'end_unsent' END
-                   WHEN 'did_not_happen' THEN CASE WHEN w.failures + 1 < w.attempts THEN 'again_unsent' ELSE 'end_unsent' END
+                   WHEN 'did_not_happen' THEN CASE WHEN w.failures < w.attempts THEN 'again_unsent' ELSE 'end_unsent' END
                    WHEN 'unsure' THEN 'ask'
                    WHEN 'probe_failed' THEN CASE WHEN w.probes >= v_set.probes_max THEN 'ask' ELSE 'probe' END
                    WHEN 'told_unknown' THEN CASE WHEN w.error_code = 'twin_unknown' AND NOT w.cut THEN 'end_unsent' ELSE 'end_unknown' END
@@ -331,7 +331,8 @@ BEGIN
                           ELSE 'unknown' END,
             open = w.counts AND w.rule NOT LIKE 'end_%',
             cut = CASE w.outcome WHEN 'did_not_happen' THEN false WHEN 'unknown' THEN true ELSE a.cut END,
-            failures = a.failures + CASE WHEN w.outcome = 'handed_back' OR (p_death AND w.effect <> 'once') THEN 0 ELSE 1 END,
+            failures = a.failures + CASE WHEN w.outcome IN ('failed', 'failed_before_effect') THEN 1
+                                         WHEN w.outcome = 'unknown' AND (w.effect = 'once' OR NOT p_death) THEN 1 ELSE 0 END,
             deaths = w.new_deaths,
             retry_at = CASE WHEN w.counts AND w.rule LIKE 'again_%' THEN
                 v_now + CASE WHEN w.new_deaths > 1 AND p_death THEN v_set.death_backoff_ms ELSE coalesce(w.retry_ms, 0) END * interval '1 ms' END,
@@ -392,7 +393,7 @@ BEGIN
     JOIN LATERAL action_at(u.run, u.step, u.index, u.version, p_lo, p_hi) a ON a.effect = 'once' AND a.status NOT IN ('unknown', 'awaiting_decision')
     JOIN LATERAL run_at(u.run, p_lo, p_hi) r ON true
     WHERE k.root_id = r.root_id AND k.tool = a.tool AND k.digest = coalesce(a.digest, '')
-      AND k.run_id = a.run_id AND k.step = a.step AND k.index = a.index;
+      AND k.run_id = a.run_id AND k.step = a.step AND k.index = a.index AND k.version = a.version;
 END
 $$;
 

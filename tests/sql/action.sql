@@ -147,6 +147,52 @@ SELECT is((SELECT answer || ring_index FROM commit_actions(:c, ARRAY[t.token(1)]
           ARRAY['x'], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL::bigint], ARRAY[1])), 'ok2', 'a finished one rings for the next');
 SELECT is(t.claim(:c, :'run', 2, 3), 'yours call v1', 'which has its place');
 
+-- a failure that comes late, when the call is closed, opens it for nobody
+SELECT t.planned(:p, '{put,look}', '{"e","f"}') AS run \gset
+SELECT t.worker('executor', 'd1') AS d1, t.worker('executor', 'd2') AS d2, t.worker('executor', 'd3') AS d3 \gset
+SELECT t.claim(:d1, :'run', 0, 1) \gset _
+SELECT t.kill(:d1) \gset _
+SELECT t.claim(:d2, :'run', 0, 2) \gset _
+SELECT t.kill(:d2) \gset _
+UPDATE agent_actions SET retry_at = now() WHERE run_id = :'run' AND open;
+SELECT t.claim(:d3, :'run', 0, 3, true) \gset _
+SELECT t.kill(:d3) \gset _
+SELECT is(t.commit(:d3, :'run', 1, 0, 3, 3, 'failed', 0), 'ok failed next=0', 'a late failure is a result, not another attempt');
+SELECT is(t.run_state(:'run'), 'running step=1 open=1 waiting=0', 'the other call is still to be made');
+
+-- a probe is no attempt
+SELECT t.planned(:p, '{pay}', '{"g"}') AS run \gset
+SELECT t.claim(:c, :'run', 0, 1) \gset _
+SELECT t.commit(:c, :'run', 1, 0, 1, 1, 'unknown', 0) \gset _
+SELECT t.claim(:c, :'run', 0, 2) || t.commit(:c, :'run', 1, 0, 1, 2, 'probe_failed', 0) AS x \gset _
+SELECT t.claim(:c, :'run', 0, 3) || t.commit(:c, :'run', 1, 0, 1, 3, 'probe_failed', 0) AS x \gset _
+SELECT t.claim(:c, :'run', 0, 4) \gset _
+SELECT is(t.commit(:c, :'run', 1, 0, 1, 4, 'did_not_happen'), 'ok failed_before_effect next=0 again', 'probes use up no attempts');
+SELECT is((SELECT attempt FROM claim_actions(:c, ARRAY[t.token(5)], ARRAY[:'run'::uuid], '{1}', '{0}', false, '{}')), 2, 'the next one is the second');
+
+-- the run ends under a call of which an earlier attempt was cut
+SELECT t.planned(:p, '{put,put}', '{"k","l"}') AS run \gset
+SELECT t.claim(:c, :'run', 0, 1) || t.commit(:c, :'run', 1, 0, 1, 1, 'unknown', 0) || t.claim(:c, :'run', 0, 2) AS x \gset _
+SELECT t.claim(:c, :'run', 1, 3) || t.commit(:c, :'run', 1, 1, 1, 3, 'unknown', 0) || t.claim(:c, :'run', 1, 4) AS x \gset _
+SELECT cancel(ARRAY[:'run'::uuid], 'ann', NULL) \gset _
+SELECT is(t.commit(:c, :'run', 1, 0, 2, 2, 'handed_back', 0), 'stored unknown next=0', 'that this attempt was not sent says nothing of the others');
+SELECT is(t.commit(:c, :'run', 1, 1, 2, 4, 'failed_before_effect', 0), 'stored unknown next=0', 'nor that it did not reach the tool');
+
+-- a retried call is held, nobody decides, and the model tries once more
+SELECT t.planned(:p, '{send}', '{"m"}') AS run \gset
+SELECT t.claim(:c, :'run', 0, 1) \gset _
+SELECT cancel(ARRAY[:'run'::uuid], 'ann', NULL) \gset _
+SELECT t.commit(:c, :'run', 1, 0, 1, 1, 'unknown') \gset _
+SELECT retry(:'run', 1, 'ann') \gset _
+SELECT t.claim_plan(:p, :'run', 2) || t.commit_plan(:p, :'run', 2, '{send}', NULL, '{"m"}') AS x \gset _
+SELECT is(t.claim(:c, :'run', 0, 3), 'no', 'after a retry, too, a call is held while it is unknown');
+UPDATE agent_actions SET wait_until = now() WHERE run_id = :'run' AND open;
+UPDATE agent_runs SET due_at = now() WHERE run_id = :'run';
+SELECT count(*) FROM claim_due(:c, 'executor', 'default', 100) \gset _
+SELECT is(t.call_state(:'run', 1, 0), 'failed_before_effect v2', 'the one that was held was not sent');
+SELECT t.claim_plan(:p, :'run', 4) || t.commit_plan(:p, :'run', 4, '{send}', NULL, '{"m"}') AS x \gset _
+SELECT is(t.claim(:c, :'run', 0, 5), 'no', 'but nobody knows about the first one yet: the next is held as well');
+
 -- handed back
 SELECT t.planned(:p, '{send}', '{"h"}') AS run \gset
 SELECT t.claim(:c, :'run', 0, 1) \gset _
