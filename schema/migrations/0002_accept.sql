@@ -42,6 +42,9 @@ BEGIN
                CASE WHEN u.source IS NULL OR u.id IS NULL OR u.digest IS NULL OR u.agent IS NULL OR u.tenant IS NULL
                          OR u.class IS NULL OR u.input IS NULL THEN 'bad'
                     WHEN u.record_time < v_oldest THEN 'too_old'
+                    -- what made a run once is answered by it, whatever has changed since
+                    WHEN (u.deadline <= clock_timestamp() OR c.seq IS NULL)
+                         AND EXISTS (SELECT FROM requests q WHERE q.source = u.source AND q.id = u.id) THEN NULL
                     WHEN u.deadline <= clock_timestamp() THEN 'past_deadline'
                     WHEN c.seq IS NULL THEN 'unknown_agent' END AS why
         FROM unnest(p_source, p_id, p_digest, p_agent, p_tenant, p_class, p_input, p_deadline, p_record_time)
@@ -68,9 +71,8 @@ BEGIN
     ), run AS (
         INSERT INTO agent_runs (run_id, root_id, revision, agent, tenant, class, parallel, due_at, deadline)
         SELECT m.run_id, m.run_id, m.seq, m.agent, m.tenant, m.class, coalesce(m.parallel_calls, 16),
-               CASE WHEN p_ring_ms = 0 THEN clock_timestamp() ELSE soon(p_ring_ms) END,
-               least(m.deadline, now() + coalesce(m.time_ms, 3600000) * interval '1 ms')
-        FROM made m
+               least(CASE WHEN p_ring_ms = 0 THEN clock_timestamp() ELSE soon(p_ring_ms) END, d.at), d.at
+        FROM made m, LATERAL (SELECT least(m.deadline, now() + coalesce(m.time_ms, 3600000) * interval '1 ms') AS at) d
     ), input AS (
         INSERT INTO agent_run_inputs (run_id, input, source, request_id, meta, created_by)
         SELECT m.run_id, m.input::json, m.source, m.id, m.meta::json, p_by FROM made m

@@ -1,7 +1,7 @@
 -- accept.sql -- a request becomes one run, however often it comes (P1).
 BEGIN;
 \ir fixture.psql
-SELECT plan(18);
+SELECT plan(20);
 
 CREATE FUNCTION t.accept(ids text[], bodies text[], agents text[] DEFAULT NULL, deadline timestamptz DEFAULT NULL, seen timestamptz DEFAULT now())
 RETURNS text LANGUAGE sql AS $$
@@ -32,6 +32,11 @@ SELECT is((SELECT deadline FROM agent_runs ORDER BY run_id LIMIT 1), now() + int
 SELECT is((SELECT revision FROM agent_runs ORDER BY run_id LIMIT 1), (SELECT seq FROM current_revisions WHERE kind = 'agent'), 'the revision is pinned');
 SELECT publish('agent', 'billing', repeat('b', 64), '{}', 'tests', 1000, 1, NULL, NULL, NULL, NULL, NULL) \gset _
 SELECT is((SELECT count(DISTINCT revision) FROM agent_runs), 1::bigint, 'a new revision changes no run that has begun');
+
+-- records are read again after a crash, whenever that is
+SELECT is(t.accept('{a}', '{x}', NULL, now() - interval '1 s'), 'duplicate', 'what made a run is known, though its deadline has passed since');
+DELETE FROM current_revisions;
+SELECT is(t.accept('{a,a,new}', '{x,y,x}'), 'duplicate,conflict,unknown_agent', 'or its agent is gone');
 
 SELECT * FROM finish();
 ROLLBACK;
