@@ -243,8 +243,8 @@ BEGIN
         failures = CASE u.outcome WHEN 'retry' THEN r.failures + 1 WHEN 'calls' THEN 0 ELSE r.failures END,
         deaths = CASE u.outcome WHEN 'calls' THEN 0 ELSE r.deaths END,
         not_before = CASE u.outcome WHEN 'retry' THEN clock_timestamp() + u.retry_ms * interval '1 ms' END,
-        due_at = CASE u.outcome WHEN 'retry' THEN soon(u.retry_ms) WHEN 'handed_back' THEN clock_timestamp()
-                                ELSE soon(v_grace) END,
+        due_at = least(CASE u.outcome WHEN 'retry' THEN soon(u.retry_ms) WHEN 'handed_back' THEN clock_timestamp()
+                                      ELSE soon(v_grace) END, r.deadline),
         model_calls = r.model_calls + CASE u.outcome WHEN 'handed_back' THEN 0 ELSE 1 END,
         tokens_in = r.tokens_in + coalesce(u.tokens_in, 0), tokens_out = r.tokens_out + coalesce(u.tokens_out, 0),
         tokens_cached = r.tokens_cached + coalesce(u.tokens_cached, 0), cost_micros = r.cost_micros + coalesce(u.cost, 0)

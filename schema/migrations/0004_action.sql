@@ -231,10 +231,9 @@ BEGIN
             failures = CASE WHEN n.done THEN 0 ELSE r.failures END,
             deaths = CASE WHEN n.done THEN 0 ELSE r.deaths END,
             status = CASE WHEN n.asleep THEN 'suspended' ELSE 'running' END,
-            due_at = CASE WHEN n.done THEN soon(v_grace)
-                          WHEN r.open_calls > r.parallel THEN clock_timestamp() -- a place is free for the next call
-                          WHEN n.asleep THEN least(u.due, r.due_at, r.deadline)
-                          ELSE least(r.due_at, u.due) END,
+            due_at = least(CASE WHEN n.done THEN soon(v_grace)
+                                WHEN r.open_calls > r.parallel THEN clock_timestamp() -- a place is free for the next call
+                                ELSE least(r.due_at, u.due) END, r.deadline),
             change = r.change + 1
         FROM unnest(p_run, p_closed, p_waiting, p_due) AS u (run, closed, waiting, due)
         JOIN LATERAL run_at(u.run, v_lo, v_hi) o ON true,

@@ -165,7 +165,7 @@ BEGIN
     UPDATE agent_runs r
     SET claim_by = NULL, claim_token = NULL, deaths = r.deaths + 1,
         not_before = CASE WHEN r.deaths > 0 THEN clock_timestamp() + v_backoff * interval '1 ms' END,
-        due_at = CASE WHEN r.deaths > 0 THEN soon(v_backoff) ELSE clock_timestamp() END
+        due_at = least(CASE WHEN r.deaths > 0 THEN soon(v_backoff) ELSE clock_timestamp() END, r.deadline)
     WHERE r.run_id = ANY (v_plans) AND r.claim_by = ANY (p_worker) AND r.ended_at IS NULL;
 
     SELECT array_agg(r.run_id) INTO v_killers FROM agent_runs r

@@ -48,6 +48,30 @@ SELECT t.later(:'run3');
 SELECT is(t.due(:p, 'planner'), '-', 'a model call that waits for its back-off is not handed out');
 SELECT is(t.claim_plan(:p, :'run3', 2), 'later', 'nor claimed by an early doorbell');
 
+-- a run's own limit is among the moments at which somebody must look
+CREATE FUNCTION t.in_time(run uuid) RETURNS boolean LANGUAGE sql AS $$ SELECT due_at <= deadline FROM pawl.agent_runs WHERE run_id = run $$;
+CREATE FUNCTION t.short(run uuid) RETURNS void LANGUAGE sql AS $$
+    UPDATE pawl.agent_runs SET deadline = clock_timestamp() + interval '300 ms', due_at = least(due_at, clock_timestamp() + interval '300 ms') WHERE run_id = run
+$$;
+SELECT run_id AS run4 FROM accept(NULL, '{s}', '{short}', '{x}', '{billing}', '{t}', '{default}', '{1}', '{NULL}',
+    ARRAY[clock_timestamp() + interval '300 ms'], '{NULL}', 'tests', 2000) \gset
+SELECT ok(t.in_time(:'run4'), 'when it is accepted');
+SELECT t.start() AS run4 \gset
+SELECT t.claim_plan(:p, :'run4', 1), t.short(:'run4') \gset _
+SELECT answer FROM commit_plans(:p, ARRAY[t.token(1)], ARRAY[:'run4'::uuid], ARRAY[1], ARRAY[1], ARRAY[1], ARRAY['retry'], ARRAY[3600000::bigint], ARRAY['x'], ARRAY['x'],
+    ARRAY['m'], ARRAY[0::bigint], ARRAY[0::bigint], ARRAY[0::bigint], ARRAY[0::bigint], ARRAY[1], '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}') \gset _
+SELECT ok(t.in_time(:'run4'), 'when its model asks for a longer pause');
+SELECT t.planned(:p, '{look}') AS run4 \gset
+SELECT t.short(:'run4'), t.claim(:e, :'run4', 0, 1), t.commit(:e, :'run4', 1, 0, 1, 1, 'failed', 3600000) \gset _
+SELECT ok(t.in_time(:'run4'), 'when a tool does');
+SELECT t.planned(:p, '{look}') AS run4 \gset
+SELECT t.short(:'run4'), t.claim(:e, :'run4', 0, 1), t.commit(:e, :'run4', 1, 0, 1, 1, 'succeeded') \gset _
+SELECT ok(t.in_time(:'run4'), 'when a step completes');
+SELECT t.start() AS run4, t.worker('planner', 'mortal') AS q \gset
+UPDATE agent_runs SET deaths = 1 WHERE run_id = :'run4';
+SELECT t.claim_plan(:q, :'run4', 1), t.short(:'run4'), t.kill(:q) \gset _
+SELECT ok(t.in_time(:'run4'), 'when its planner dies');
+
 -- out of time
 SELECT t.planned(:p, '{look,send,put}') AS run4 \gset
 SELECT t.claim(:e, :'run4', 0, 1) \gset _
