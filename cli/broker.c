@@ -143,6 +143,7 @@ enum outcome broker_start(struct broker **out, const struct broker_options *opti
 
 const char *broker_bootstrap(const struct broker *b)
 {
+    assert(b);
     return rd_kafka_mock_cluster_bootstraps(b->cluster);
 }
 

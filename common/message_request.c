@@ -14,6 +14,7 @@
 #include "common/message.h"
 #include "common/text.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 #include <strings.h>
@@ -355,6 +356,7 @@ static enum outcome read_body(struct reading *r, json_t *body)
 
 static enum outcome check_type(struct reading *r, const char *version)
 {
+    assert(version);
     if (strcmp(version, "1.0") != 0)
         return refuse(r, REQUEST_BAD_TYPE, "'specversion' is '%.20s'; only CloudEvents 1.0 is read",
                       version);

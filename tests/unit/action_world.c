@@ -315,6 +315,7 @@ void world_live(struct world *w, int fuel)
         struct action_ports ports = world_ports(w);
         w->action = xcalloc(1, sizeof *w->action);
         w->read = w->written = 0;
+        // cppcheck-suppress autoVariables ; the action ends before this turn of the loop does
         action_start(w->action, &ports, &world_item, false);
         world_pump(w);
         action_release(w->action);
