@@ -61,6 +61,8 @@ class Process:
         self.signal(signal.SIGSTOP)
 
     def go_on(self):
+        """After stop(). It may find that it was declared dead meanwhile, and end."""
+        self.may_end = True
         self.signal(signal.SIGCONT)
 
     def terminate(self):
