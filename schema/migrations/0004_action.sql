@@ -125,6 +125,13 @@ BEGIN
         END IF;
         RETURN NEXT;
     END LOOP;
+
+    IF EXISTS (SELECT FROM cancellations) THEN -- who asks again for a claim whose run has ended does not hold that call
+        DELETE FROM cancellations k
+        USING unnest(p_token, p_run, p_step, p_index) AS u (token, run, step, index)
+        JOIN LATERAL newest_action(u.run, u.step, u.index, v_lo, v_hi) a ON a.claim_by = p_worker AND a.claim_token = u.token
+        WHERE k.incarnation = p_worker AND k.run_id = u.run AND k.step = u.step AND k.index = u.index;
+    END IF;
 END
 $$;
 

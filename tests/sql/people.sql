@@ -78,6 +78,15 @@ SELECT is(t.call_state(t.between(:p, :e, 'put', 'failed', NULL), 1, 0), 'failed 
 SELECT is(t.call_state(t.between(:p, :e, 'send', 'failed_before_effect', NULL), 1, 0), 'failed_before_effect v1', 'one that was not sent was not sent');
 SELECT is(t.call_state(t.between(:p, :e, 'look', 'unknown', NULL), 1, 0), 'cancelled v1', 'one that only reads is cancelled');
 
+-- cancel: a call whose claim was never heard of
+SELECT t.planned(:p, '{look}') AS run \gset
+SELECT t.claim(:e, :'run', 0, 1) \gset _
+SELECT cancel(ARRAY[:'run'::uuid], 'ann', NULL) \gset _
+SELECT is(t.claim(:e, :'run', 0, 2), 'done', 'another doorbell says nothing of the call that is running');
+SELECT is((SELECT answer FROM retry(:'run', 1, 'ann')), 'busy', 'so it counts as running');
+SELECT is(t.claim(:e, :'run', 0, 1), 'done', 'its claim is asked for again: the answer was lost, and nothing was sent');
+SELECT is((SELECT answer FROM retry(:'run', 1, 'ann')), 'retried', 'so it counts no more');
+
 -- publish
 SELECT is((SELECT answer FROM publish('tool', 'look', repeat('d', 64), '{}', 'ann', NULL, NULL, 'read_only', 'tell_model', 1, 1, 1)), 'published', 'a new revision');
 SELECT is((SELECT answer FROM publish('tool', 'look', repeat('d', 64), '{}', 'ann', NULL, NULL, 'read_only', 'tell_model', 1, 1, 1)), 'current', 'published again: nothing changes');
