@@ -8,7 +8,10 @@ Suites, in this order:
     tools         the checks of ./dev lint and this counting, by pytest in tests/tools
     system        real processes, by pytest in tests/system (and tests/store, if it has Python)
     asan          the C programs, and of the system tests what is marked `sql`, built with ASan and
-                  UBSan; with --asan all system tests
+                  UBSan; with --asan or --long all system tests
+    kafka         with --long: the system tests, and the C programs about Kafka, on a real Apache Kafka
+    tsan          with --long: the C programs, built with ThreadSanitizer
+    fuzz          with --long: each fuzzer for FUZZ_SECONDS, from its corpus
 
 Every single test counts: each cmocka test, each pgTAP assertion, each pytest case. A program that
 crashes, hangs or cannot be started counts as failed. What was skipped is listed with its reason.
@@ -33,6 +36,7 @@ LIMIT_CTEST = 600
 LIMIT_SQL = 420
 LIMIT_PYTEST = 900
 LIMIT_PYTEST_LONG = 5400
+FUZZ_SECONDS = 60
 
 SYSTEM = ["tests/store", "tests/system"]
 
@@ -250,7 +254,7 @@ def count_case(case, suite, tally):
         tally.passed += 1
 
 
-def run_pytest(build, suite, folders, options, tally, marker=None):
+def run_pytest(build, suite, folders, options, tally, marker=None, more=None):
     folders = [folder for folder in folders if list(ROOT.glob(f"{folder}/test_*.py"))]
     if not folders:
         tally.skip(suite, "no test_*.py is there")
@@ -263,7 +267,7 @@ def run_pytest(build, suite, folders, options, tally, marker=None):
         command += ["-k", options.filter]
     if marker:
         command += ["-m", marker]
-    env = {"PAWL_BUILD_DIR": str(build.resolve()), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {"PAWL_BUILD_DIR": str(build.resolve()), "PYTHONDONTWRITEBYTECODE": "1", **(more or {})}
     if options.long:
         env["PAWL_TEST_LONG"] = "1"
     limit = LIMIT_PYTEST_LONG if options.long else LIMIT_PYTEST
@@ -275,6 +279,56 @@ def run_pytest(build, suite, folders, options, tally, marker=None):
         count_case(case, suite, tally)
     if code != 0 and len(tally.failures) == failures:
         tally.fail(suite, f"pytest ended with {'a time-out' if code is None else code}")
+
+
+# --- what takes longer ----------------------------------------------------------------------------
+
+
+def run_on_kafka(build, options, tally):
+    """The same tests on a real Apache Kafka, which is fetched when it is not there yet."""
+    script, where = ROOT / "tests/kafka/kafka-local", build.resolve() / "kafka-local"
+    heading("kafka: a real Apache Kafka")
+    code, output = run([str(script), "start", "-c", "-d", str(where)], 600, {}, capture=True)
+    if code != 0:
+        tally.skip("kafka", f"no Apache Kafka could be started: {output.strip().splitlines()[-1:]}")
+        return
+    address = {"PAWL_TEST_KAFKA": output.partition("bootstrap.servers=")[2].split()[0]}
+    try:
+        os.environ.update(address)
+        run_ctest(build, "kafka", options.filter or "consumer|producer|lag", tally)
+        run_pytest(build, "kafka-system", ["tests/system"], options, tally, more=address)
+    finally:
+        os.environ.pop("PAWL_TEST_KAFKA", None)
+        run([str(script), "stop", "-d", str(where)], 60, {}, capture=True)
+
+
+def run_fuzzers(build, options, tally):
+    for fuzzer in sorted((build / "tests/fuzz").glob("fuzz_*")):
+        name = fuzzer.name.removeprefix("fuzz_")
+        if not os.access(fuzzer, os.X_OK) or fuzzer.is_dir() or not re.search(options.filter or "", name):
+            continue
+        heading(f"fuzz: {name}, {FUZZ_SECONDS} s")
+        corpus = build / "corpus" / name
+        corpus.mkdir(parents=True, exist_ok=True)
+        seeds = [str(path) for path in [ROOT / "tests/fuzz/corpus" / name] if path.is_dir()]
+        command = [str(fuzzer), f"-max_total_time={FUZZ_SECONDS}", "-print_final_stats=1", str(corpus), *seeds]
+        code, output = run(command, FUZZ_SECONDS + 120, {}, capture=True)
+        print("\n".join(line for line in output.splitlines() if "stat::" in line))
+        if code == 0:
+            tally.passed += 1
+        else:
+            tally.fail(f"fuzz {name}", output.strip().splitlines()[-1] if output.strip() else "time-out")
+
+
+def run_long(options, dev, tally):
+    if dev:
+        run_on_kafka(dev, options, tally)
+    tsan = build_preset(options.build_root, "tsan", tally)
+    if tsan:
+        run_ctest(tsan, "tsan", options.filter, tally)
+    fuzz = build_preset(options.build_root, "fuzz", tally)
+    if fuzz:
+        run_fuzzers(fuzz, options, tally)
 
 
 # --- all ----------------------------------------------------------------------------------------
@@ -312,7 +366,9 @@ def main():
     asan = build_preset(options.build_root, "asan", tally)
     if asan:
         run_ctest(asan, "asan", options.filter, tally)
-        run_pytest(asan, "asan-system", SYSTEM, options, tally, marker=None if options.asan else "sql")
+        run_pytest(asan, "asan-system", SYSTEM, options, tally, marker=None if options.asan or options.long else "sql")
+    if options.long:
+        run_long(options, dev, tally)
     heading(f"{time.monotonic() - started:.0f} s")
     sys.exit(tally.close())
 
