@@ -63,7 +63,6 @@ BEGIN
                     WHEN r.ended_at IS NOT NULL OR r.step > u.step THEN 'done'
                     WHEN r.step < u.step OR r.open_calls = 0 OR c.run_id IS NULL OR c.type <> 'function_call'
                          OR c.refused IS NOT NULL THEN 'no'
-                    WHEN r.deadline <= clock_timestamp() THEN 'later'
                     WHEN NOT a.live THEN 'call'
                     WHEN NOT a.open THEN 'done'
                     WHEN a.status = 'running' THEN
@@ -85,8 +84,9 @@ BEGIN
         LEFT JOIN LATERAL (SELECT x.*, (x.plan_version = r.version AND x.epoch = r.epoch) AS live
                            FROM newest_action(u.run, u.step, u.index, v_lo, v_hi) x) a ON true
     ), judged AS MATERIALIZED (
-        SELECT s.*, CASE WHEN s.may IN ('call', 'probe') AND s.asked > 1 THEN 'busy'
-                         WHEN s.may IN ('call', 'probe') AND (s.effect IS NULL OR s.revision = ANY (p_cannot)) THEN 'later'
+        SELECT s.*, CASE WHEN s.may NOT IN ('call', 'probe') THEN s.may -- also what is ours already
+                         WHEN s.asked > 1 THEN 'busy'
+                         WHEN s.deadline <= clock_timestamp() OR s.effect IS NULL OR s.revision = ANY (p_cannot) THEN 'later'
                          WHEN s.may = 'call' AND s.nth > s.parallel THEN 'later' ELSE s.may END AS does
         FROM seen s
     ), called AS (
