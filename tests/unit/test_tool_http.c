@@ -335,7 +335,7 @@ static void a_large_answer_is_cut_and_counts(void **state)
 {
     (void)state;
     struct tool_def def = tool_of(true);
-    struct buf answer;
+    static struct buf answer; /* stays: the server may still write it when the call is over */
     buf_init(&answer, 1 << 20);
     assert_true(buf_puts(&answer, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"));
     for (int i = 0; i < 1000; i++)
@@ -345,7 +345,6 @@ static void a_large_answer_is_cut_and_counts(void **state)
     struct seen seen = run_tool(&def, ANSWER, answer.data);
     assert_int_equal(seen.outcome, STORE_CALL_SUCCEEDED);
     assert_contains(seen.result, "1024 of its 100000 bytes are shown, 98976 were left out");
-    buf_release(&answer);
 }
 
 static void nobody_listening_means_before_the_effect(void **state)
