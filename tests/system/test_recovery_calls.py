@@ -18,6 +18,7 @@ POLICIES = [
     ("probe-happened", {"on_unknown": "probe"}, ["ledger"], None, "succeeded", 1),
     ("probe-did-not-happen", {"on_unknown": "probe"}, ["not"], None, "succeeded", 2),
     ("probe-down-then-happened", {"on_unknown": "probe"}, ["down", "ledger"], None, "succeeded", 1),
+    ("probe-down-then-not", {"on_unknown": "probe"}, ["down", "not"], None, "succeeded", 2),
     ("probe-unsure", {"on_unknown": "probe"}, ["unsure"], "happened", "succeeded", 1),
     ("ask-happened", {"on_unknown": "ask"}, None, "happened", "succeeded", 1),
     ("ask-did-not-happen", {"on_unknown": "ask"}, None, "did-not-happen", "succeeded", 2),
