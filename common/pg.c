@@ -182,17 +182,22 @@ static enum outcome finish_connect(PGconn *conn, int64_t deadline_ms, struct err
 }
 
 /* The server, too, shall notice when we are gone: only then is our session lock
- * free.  synchronous_commit concerns this session alone.                    */
+ * free.  Commits wait for the disk also where the server's default is not to: a
+ * claim that a crash of Postgres takes back is a call that is sent twice.  Other
+ * values of synchronous_commit are the administrator's choice.              */
 static enum outcome set_session(struct pg *pg, const struct pg_options *options, struct error *err)
 {
-    char sql[400];
+    char sql[600];
     (void)snprintf(sql, sizeof sql,
                    "SET statement_timeout = %d; SET idle_in_transaction_session_timeout = 60000; "
                    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; "
                    "SET tcp_keepalives_count = 3; SET tcp_user_timeout = 15000; "
                    "SET client_connection_check_interval = 5000%s",
                    pg->statement_timeout_ms < 0 ? 0 : pg->statement_timeout_ms,
-                   options->commit_without_wait ? "; SET synchronous_commit = off" : "");
+                   options->commit_without_wait
+                       ? "; SET synchronous_commit = off"
+                       : "; SELECT set_config('synchronous_commit', 'on', false) "
+                         "WHERE current_setting('synchronous_commit') = 'off'");
     return pg_run(pg, sql, CONNECT_TIMEOUT_MS, err);
 }
 

@@ -171,6 +171,27 @@ static void test_timeouts_end_both_ways(void **state)
     pg_close(pg);
 }
 
+/* Whatever the server's default is, our commits wait for the disk; other values stay. */
+static void test_commits_wait_for_the_disk(void **state)
+{
+    static const char *const cases[][2] = { { "off", "on" }, { "remote_apply", "remote_apply" } };
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        char dsn[1024];
+        struct error err;
+        struct pg *pg = NULL;
+        struct pg_result *r = NULL;
+        (void)snprintf(dsn, sizeof dsn, "%s options='-c synchronous_commit=%s'", world.dsn,
+                       cases[i][0]);
+        struct pg_options options = { .dsn = dsn };
+        assert_ok(pg_open(&pg, &options, &err), &err);
+        assert_ok(pg_exec(pg, "SHOW synchronous_commit", NULL, 0, &r, &err), &err);
+        assert_string_equal(pg_text(r, 0, 0), cases[i][1]);
+        pg_result_free(r);
+        pg_close(pg);
+    }
+}
+
 static void test_schema_is_checked(void **state)
 {
     struct error err;
@@ -428,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_too_much_is_refused),
         cmocka_unit_test(test_failures_say_what_to_do),
         cmocka_unit_test(test_timeouts_end_both_ways),
+        cmocka_unit_test(test_commits_wait_for_the_disk),
         cmocka_unit_test(test_schema_is_checked),
         cmocka_unit_test(test_async_answers),
         cmocka_unit_test(test_lost_prepared_statements_are_survived),
