@@ -119,7 +119,9 @@ $$;
 -- A person's word about a call whose outcome nobody knows.
 -- p_happened: true with p_result = what the model shall read as its result;
 --             false: it may be sent (again)
--- answers: decided, no (no such call waits for a decision)
+-- answers: decided, no (no such call waits for a decision), early (it did not
+--          happen so far, but the process that was declared dead with it may
+--          be alive, or its bytes on the wire: nobody can know yet)
 CREATE FUNCTION pawl.decide(p_run uuid, p_step int, p_index int, p_happened boolean, p_result text, p_who text)
 RETURNS TABLE (answer text, detail text, next_step int)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pawl, pg_temp SET jit = off AS $$
@@ -128,6 +130,7 @@ DECLARE
     v_action agent_actions;
     v_root   uuid;
     v_next   int;
+    v_known  timestamptz;
 BEGIN
     PERFORM lock_runs(ARRAY[p_run]);
     SELECT a.* INTO v_action FROM agent_actions a JOIN agent_runs r ON r.run_id = a.run_id AND r.step = a.step AND r.ended_at IS NULL
@@ -136,8 +139,26 @@ BEGIN
     IF v_action.run_id IS NULL THEN
         RETURN QUERY SELECT 'no', format('call %s of step %s of run %s waits for no decision', p_index, p_step, p_run), 0;
         RETURN;
+    ELSIF p_happened IS NULL THEN
+        RETURN QUERY SELECT 'no', 'whether it happened was not said', 0;
+        RETURN;
     END IF;
     SELECT r.root_id INTO v_root FROM agent_runs r WHERE r.run_id = p_run;
+    IF NOT p_happened THEN
+        SELECT max(a.send_by + (a.timeout_ms + s.probe_margin_ms) * interval '1 ms') INTO v_known
+        FROM (SELECT v_action.run_id, v_action.step, v_action.index, v_action.version
+              UNION
+              SELECT k.run_id, k.step, k.index, k.version FROM unknown_calls k
+              WHERE k.root_id = v_root AND k.tool = v_action.tool AND k.digest = coalesce(v_action.digest, '')) u
+        JOIN agent_actions a ON a.run_id = u.run_id AND a.step = u.step AND a.index = u.index AND a.version = u.version
+        JOIN workers w ON w.incarnation = a.claim_by AND w.state IN ('dead', 'gone')
+        CROSS JOIN settings s;
+        IF v_known > clock_timestamp() THEN
+            RETURN QUERY SELECT 'early', format('the process that made this call was declared dead with it, and what it sent may still arrive: '
+                                                'say that it did not happen after %s', to_char(v_known AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')), 0;
+            RETURN;
+        END IF;
+    END IF;
     -- the word holds for its unknown twins in the tree too: they hold up nobody any more
     DELETE FROM unknown_calls k WHERE k.root_id = v_root AND k.tool = v_action.tool AND k.digest = coalesce(v_action.digest, '');
     SELECT s.next_step INTO v_next

@@ -65,6 +65,7 @@ SELECT is(t.commit(:b, :'run', 2, 1, 1, 11, 'succeeded'), 'ok succeeded next=0',
 SELECT is(t.run_state(:'run'), 'suspended step=2 open=1 waiting=1', 'then it is suspended');
 SELECT is((SELECT count(*) FROM announcements WHERE run_id = :'run' AND type = 'waiting'), 1::bigint, 'and says that it waits');
 SELECT is(t.claim_plan(:p, :'run', 12), 'no', 'nobody plans');
+UPDATE agent_actions SET send_by = send_by - interval '2 s' WHERE run_id = :'run'; -- nothing of it is on its way any more
 SELECT is((SELECT answer FROM decide(:'run', 2, 0, false, NULL, 'ann')), 'decided', 'a person says: it did not happen');
 SELECT is(t.run_state(:'run'), 'running step=2 open=1 waiting=0', 'the run goes on');
 SELECT is(t.claim(:b, :'run', 0, 13), 'yours call v2', 'and it is sent');
@@ -119,6 +120,25 @@ SELECT t.claim(:b, :'run', 0, 1) \gset _
 SELECT t.kill(:b) \gset _
 SELECT t.worker('executor', 'c') AS c \gset
 SELECT is(t.claim(:c, :'run', 0, 2), 'later', 'not before send_by, the timeout and a margin: the first sender may be alive');
+
+-- nor from a person, when the sender was declared dead: of the call itself, and of one that holds up its twin
+SELECT t.worker('executor', 'g') AS g, t.worker('executor', 'h') AS h \gset
+SELECT t.planned(:p, '{wire}', '{"z"}') AS run \gset
+SELECT t.claim(:g, :'run', 0, 1) \gset _
+SELECT t.kill(:g) \gset _
+SELECT is((SELECT answer FROM decide(:'run', 1, 0, false, NULL, 'ann')), 'early', 'a person, too, cannot know yet that it did not happen');
+SELECT is(t.run_state(:'run'), 'suspended step=1 open=1 waiting=1', 'so the call waits on');
+SELECT is((SELECT answer FROM decide(:'run', 1, 0, NULL, NULL, 'ann')), 'no', 'who says nothing decides nothing');
+SELECT is((SELECT answer FROM decide(:'run', 1, 0, true, NULL, 'ann')), 'decided', 'that it happened can be known at once');
+SELECT t.planned(:p, '{send}', '{"zz"}') AS run \gset
+SELECT t.claim(:h, :'run', 0, 1) \gset _
+SELECT t.kill(:h) \gset _
+SELECT t.claim_plan(:p, :'run', 2) \gset _
+SELECT t.commit_plan(:p, :'run', 2, '{send}', NULL, '{"zz"}') \gset _
+SELECT t.claim(:c, :'run', 0, 3) \gset _
+SELECT is((SELECT answer FROM decide(:'run', 2, 0, false, NULL, 'ann')), 'early', 'nor of the one before it');
+UPDATE agent_actions SET send_by = send_by - interval '61 s' WHERE run_id = :'run';
+SELECT is((SELECT answer FROM decide(:'run', 2, 0, false, NULL, 'ann')), 'decided', 'when its time is over, the word holds');
 UPDATE settings SET send_by_ms = 0;
 
 -- deaths of a repeatable call
