@@ -466,8 +466,12 @@ BEGIN
                  -- ours, and its place not taken: also after our death was declared
                  WHEN a.status = 'running' AND r.ended_at IS NULL AND r.step = a.step AND r.epoch = a.epoch THEN 'ok'
                  -- the run has ended: the truth about the call is stored all the same
-                 WHEN r.ended_at IS NOT NULL AND a.status IN ('unknown', 'cancelled') AND a.error_code = 'run_ended'
-                      AND u.outcome IN ('succeeded', 'failed', 'failed_before_effect', 'handed_back') THEN 'stored'
+                 WHEN r.ended_at IS NOT NULL AND a.status IN ('unknown', 'cancelled')
+                      AND u.outcome IN ('succeeded', 'failed', 'failed_before_effect', 'handed_back')
+                      AND (a.error_code = 'run_ended' -- or we were declared dead before that
+                           OR (r.epoch = a.epoch AND r.step = a.step
+                               AND NOT EXISTS (SELECT FROM newest_action(a.run_id, a.step, a.index, v_lo, v_hi) x
+                                               WHERE x.version > a.version))) THEN 'stored'
                  -- a late result: in place of `unknown`, while it is the last version and nobody has read it
                  WHEN a.status IN ('unknown', 'awaiting_decision') AND u.outcome IN ('succeeded', 'failed')
                       AND r.ended_at IS NULL AND r.epoch = a.epoch

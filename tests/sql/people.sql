@@ -87,6 +87,16 @@ SELECT is((SELECT answer FROM retry(:'run', 1, 'ann')), 'busy', 'so it counts as
 SELECT is(t.claim(:e, :'run', 0, 1), 'done', 'its claim is asked for again: the answer was lost, and nothing was sent');
 SELECT is((SELECT answer FROM retry(:'run', 1, 'ann')), 'retried', 'so it counts no more');
 
+-- cancel: a call of an executor that was declared dead before, and is not
+SELECT t.worker('executor', 'undead') AS u \gset
+SELECT t.planned(:p, '{pay}', '{"undead"}') AS run \gset
+SELECT t.claim(:u, :'run', 0, 1) \gset _
+SELECT t.kill(:u) \gset _
+SELECT cancel(ARRAY[:'run'::uuid], 'ann', NULL) \gset _
+SELECT is(t.call_state(:'run', 1, 0), 'unknown v1', 'it may have happened');
+SELECT is(t.commit(:u, :'run', 1, 0, 1, 1, 'succeeded'), 'stored succeeded next=0', 'its late result is the truth');
+SELECT is((SELECT count(*) FROM unknown_calls WHERE run_id = :'run'), 0::bigint, 'and holds up no twin');
+
 -- publish
 SELECT is((SELECT answer FROM publish('tool', 'look', repeat('d', 64), '{}', 'ann', NULL, NULL, 'read_only', 'tell_model', 1, 1, 1)), 'published', 'a new revision');
 SELECT is((SELECT answer FROM publish('tool', 'look', repeat('d', 64), '{}', 'ann', NULL, NULL, 'read_only', 'tell_model', 1, 1, 1)), 'current', 'published again: nothing changes');
