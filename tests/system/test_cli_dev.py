@@ -100,11 +100,13 @@ def test_a_supervisor_that_was_killed_leaves_nothing_in_the_way(stack):
     wait_until(lambda: not is_alive(broker), "end of the broker")
     assert is_alive(postgres)
     stack.start(*EMPTY)
-    assert "left behind" in stack.output() and not is_alive(postgres)
+    assert "left behind" in stack.output()
+    wait_until(lambda: not is_alive(postgres), "end of the Postgres that was left behind")
     stack.process.kill()
     stack.process.wait()
     assert "left behind" in stack.pawl("dev", "down")
-    assert not is_alive(stack.pid("postgres"))
+    postgres = stack.pid("postgres")
+    wait_until(lambda: not is_alive(postgres), "end of the second one")
 
 
 def test_only_this_machine_and_only_this_user_may_connect(stack):
