@@ -20,6 +20,7 @@ enum {
     LANE_SHARE = 8,         /* records of one lane before it is the next one's turn */
     TICK_MS = 1000,         /* librdkafka wants to be polled now and then */
     COMMIT_AGAIN_MS = 1000, /* after a refusal */
+    REJOIN_MS = 20000,      /* a rebalance may take this long before we count as out */
     CLOSE_TICK_MS = 20,     /* the same while closing */
     CLOSE_MAX_MS = 10000,   /* then we leave as the dead do */
     VERSION_SAFE_DESTROY = 0x02030000,
@@ -34,6 +35,7 @@ struct consumer {
     struct loop_task drain;
     struct loop_timer tick;
     struct loop_timer commit;
+    struct loop_timer rejoin;
     struct loop_timer close_limit;
     int event_fd;
     rd_kafka_t *client;
@@ -140,6 +142,15 @@ static void check(struct consumer *c, const char *what, rd_kafka_error_t *error)
     rd_kafka_error_destroy(error);
 }
 
+/* Each rebalance takes all partitions for a moment, and that is no reason to
+ * count as out of the group; losing them is, and not getting any back.        */
+static void on_rejoin_timer(void *arg)
+{
+    struct consumer *c = arg;
+    c->joined = false;
+    report_assignment(c);
+}
+
 static void close_lane(struct consumer *c, const rd_kafka_topic_partition_t *part)
 {
     struct lane *lane = lanes_find(&c->lanes, part->topic, part->partition);
@@ -161,6 +172,7 @@ static void on_rebalance(rd_kafka_t *client, rd_kafka_resp_err_t e,
         else
             (void)rd_kafka_assign(client, list);
         c->joined = c->ever_joined = true;
+        loop_timer_stop(&c->rejoin);
     } else {
         bool lost = rd_kafka_assignment_lost(client);
         if (!lost)
@@ -171,8 +183,10 @@ static void on_rebalance(rd_kafka_t *client, rd_kafka_resp_err_t e,
             check(c, "revoke", rd_kafka_incremental_unassign(client, list));
         else
             (void)rd_kafka_assign(client, NULL);
-        if (lost || !cooperative)
+        if (lost)
             c->joined = false;
+        else if (c->lanes.open == 0 && c->state == CONSUMER_OPEN)
+            loop_timer_start(&c->rejoin, REJOIN_MS);
     }
     report_assignment(c);
     wake(c); /* records that were let in by room, or that lie in new lanes */
@@ -445,6 +459,7 @@ enum outcome consumer_init(struct consumer **out, struct loop *loop,
     copy_options(c, options);
     loop_timer_init(loop, &c->tick, on_tick, c);
     loop_timer_init(loop, &c->commit, on_commit_timer, c);
+    loop_timer_init(loop, &c->rejoin, on_rejoin_timer, c);
     loop_timer_init(loop, &c->close_limit, on_close_limit, c);
     c->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     enum outcome outcome =
@@ -516,26 +531,27 @@ void consumer_close(struct consumer *c)
         return;
     c->state = CONSUMER_CLOSING;
     loop_timer_stop(&c->commit);
+    loop_timer_stop(&c->rejoin);
     commit(c);
     check(c, "close", rd_kafka_consumer_close_queue(c->client, c->control));
     loop_timer_start(&c->close_limit, CLOSE_MAX_MS);
     loop_timer_start(&c->tick, CLOSE_TICK_MS);
 }
 
-/* librdkafka before 2.3 asserts on its way out when it dies between the answers
- * to JoinGroup and to SyncGroup of its very first join (its issue 4381); it is
- * left to the end of the process then.                                        */
+/* librdkafka before 2.3 aborts on its way out when a cooperative member dies that
+ * never had an assignment (its issue 4312); it is left to the end of the
+ * process then.                                                               */
 static bool may_destroy(const struct consumer *c)
 {
+    char strategy[128] = "";
+    size_t n = sizeof strategy;
     if (c->abandoned)
         return false;
     if (c->ever_joined || rd_kafka_version() >= VERSION_SAFE_DESTROY)
         return true;
-    char *member = rd_kafka_memberid(c->client);
-    bool in_group = member && *member;
-    if (member)
-        rd_kafka_mem_free(c->client, member);
-    return !in_group;
+    (void)rd_kafka_conf_get(rd_kafka_conf(c->client), "partition.assignment.strategy", strategy,
+                            &n);
+    return strstr(strategy, "cooperative") == NULL;
 }
 
 static void free_client(struct consumer *c)
@@ -556,6 +572,7 @@ void consumer_free(struct consumer *c)
     loop_defer_cancel(&c->drain);
     loop_timer_close(&c->tick);
     loop_timer_close(&c->commit);
+    loop_timer_close(&c->rejoin);
     loop_timer_close(&c->close_limit);
     loop_watch_close(&c->watch);
     lanes_release(&c->lanes); /* before the client that their queues belong to */

@@ -85,7 +85,8 @@ void consumer_done(struct consumer *c, struct consumer_slot slot);
 void consumer_pause(struct consumer *c, const char *topic);
 void consumer_resume(struct consumer *c, const char *topic);
 
-/* True from the first assignment until the group is lost or left. */
+/* True from the first assignment until the group is lost or left, through
+ * rebalances, unless one takes longer than 20 s.                            */
 bool consumer_joined(const struct consumer *c);
 struct consumer_stats consumer_stats(const struct consumer *c);
 

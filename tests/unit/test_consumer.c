@@ -67,7 +67,8 @@ static void on_closed(void *arg)
     m->closed = true;
 }
 
-static struct member *open_member_with(const char *group, struct consumer_options options)
+static struct member *open_member_as(const struct kafka_settings *settings, const char *group,
+                                     struct consumer_options options)
 {
     struct member *m = xcalloc(1, sizeof *m);
     struct consumer_calls calls = { m, on_record, on_assignment, on_closed };
@@ -77,9 +78,13 @@ static struct member *open_member_with(const char *group, struct consumer_option
     options.group = group;
     options.topics = topics;
     options.n_topics = 2;
-    assert_ok(consumer_init(&m->consumer, &fixture.loop, &fixture.settings, &options, &calls, &err),
-              &err);
+    assert_ok(consumer_init(&m->consumer, &fixture.loop, settings, &options, &calls, &err), &err);
     return m;
+}
+
+static struct member *open_member_with(const char *group, struct consumer_options options)
+{
+    return open_member_as(&fixture.settings, group, options);
 }
 
 static struct member *open_member(const char *group)
@@ -301,6 +306,47 @@ static void closing_before_joining_works(void **state)
     for (int i = 0; i < 20; i++) /* somewhere on the way into the group */
         loop_turn(&fixture.loop, 10);
     leave(m);
+    struct kafka_settings settings =
+        settings_with("partition.assignment.strategy", "cooperative-sticky");
+    m = open_member_as(&settings, "g.early.cooperative", (struct consumer_options){ 0 });
+    leave(m);
+}
+
+static void a_cooperative_group_works_too(void **state)
+{
+    struct kafka_settings settings =
+        settings_with("partition.assignment.strategy", "cooperative-sticky");
+    struct consumer_options options = { 0 };
+    struct producer *p = open_producer();
+    struct member *m = open_member_as(&settings, "g.cooperative", options);
+    (void)state;
+    turn_until(m->joined && m->partitions == 2 * PARTITIONS);
+    struct member *other = open_member_as(&settings, "g.cooperative", options);
+    turn_until(m->partitions == PARTITIONS && other->partitions == PARTITIONS);
+    assert_true(consumer_joined(m->consumer) && consumer_joined(other->consumer));
+    send_records(p, fixture.topic_b, "shared-", 40);
+    turn_until(
+        seen_of(m, fixture.topic_b, "shared-") + seen_of(other, fixture.topic_b, "shared-") >= 40);
+    leave(other);
+    turn_until(m->partitions == 2 * PARTITIONS);
+    /* The embedded broker refuses commits in a rebalance, and they are repeated. */
+    turn_until(lag_of("g.cooperative", fixture.topic_b) == 0);
+    leave(m);
+    producer_free(p);
+}
+
+static void bad_settings_are_refused(void **state)
+{
+    struct kafka_settings settings = settings_with("no.such.property", "x");
+    const char *topic = fixture.topic_a;
+    struct consumer_options options = { .group = "g", .topics = &topic, .n_topics = 1 };
+    struct consumer_calls calls = { .on_record = on_record };
+    struct consumer *c;
+    struct error err;
+    (void)state;
+    assert_int_equal(consumer_init(&c, &fixture.loop, &settings, &options, &calls, &err), REFUSED);
+    assert_contains(err.text, "no.such.property");
+    assert_null(c);
 }
 
 static void an_outage_passes(void **state)
@@ -352,6 +398,8 @@ int main(void)
         cmocka_unit_test(records_out_and_per_turn_are_bounded),
         cmocka_unit_test(a_crash_gives_the_records_back),
         cmocka_unit_test(closing_before_joining_works),
+        cmocka_unit_test(a_cooperative_group_works_too),
+        cmocka_unit_test(bad_settings_are_refused),
         cmocka_unit_test(an_outage_passes),
         cmocka_unit_test(closing_without_a_broker_ends),
     };
