@@ -468,8 +468,9 @@ BEGIN
                  -- the run has ended: the truth about the call is stored all the same
                  WHEN r.ended_at IS NOT NULL AND a.status IN ('unknown', 'cancelled')
                       AND u.outcome IN ('succeeded', 'failed', 'failed_before_effect', 'handed_back')
-                      AND (a.error_code = 'run_ended' -- or we were declared dead before that
-                           OR (r.epoch = a.epoch AND r.step = a.step
+                      AND (a.error_code = 'run_ended'
+                           -- or we were declared dead before that
+                           OR (u.outcome IN ('succeeded', 'failed') AND r.epoch = a.epoch AND r.step = a.step
                                AND NOT EXISTS (SELECT FROM newest_action(a.run_id, a.step, a.index, v_lo, v_hi) x
                                                WHERE x.version > a.version))) THEN 'stored'
                  -- a late result: in place of `unknown`, while it is the last version and nobody has read it
