@@ -409,9 +409,7 @@ void intake_init(struct intake **out, struct daemon *daemon, const struct intake
         .class = cfg->class,
         .dlq = cfg->topic_dlq,
         .group = cfg->group_planner,
-        .limits = { .bytes = cfg->limit_request_bytes,
-                    .tenant = cfg->tenant,
-                    .class = cfg->class },
+        .limits = { .bytes = cfg->limit_request_bytes, .tenant = cfg->tenant, .class = cfg->class },
         .deaths_max = INTAKE_DEATHS_MAX,
     };
     metrics_register(&requests_total);
