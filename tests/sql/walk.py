@@ -41,8 +41,8 @@ class Walk:
         self.ending = False
         self.requests, self.agents = 0, {}
         self.weights = {what: weight * self.random.choice([0.3, 1, 1, 3]) for what, weight in (
-            (self.step, 46), (self.ring, 14), (self.look_for_due, 8), (self.time_passes, 9), (self.accept, 4), (self.beat, 4), (self.death, 3),
-            (self.restart, 3), (self.decide, 3), (self.announce, 2), (self.retry, 1.5), (self.cancel, 2.5), (self.publish, 0.5))}
+            (self.step, 46), (self.ring, 14), (self.look_for_due, 8), (self.time_passes, 9), (self.accept, 4), (self.beat, 4), (self.death, 4),
+            (self.restart, 5), (self.decide, 3), (self.announce, 2), (self.retry, 1.5), (self.cancel, 2.5), (self.publish, 0.5))}
         for slot in range(self.random.choice([2, 3])):
             self.world.start("planner", slot)
         for slot in range(self.random.choice([2, 3])):

@@ -179,16 +179,14 @@ def probe(world, task, dice):
 
 def answer(world, task):
     """Something becomes of a request: it arrives, it is answered, it is cut."""
-    request, dice = task.request, world.random.random()
+    request = task.request
     if request.executed is None and world.chance(0.6):
         return world.arrive(request)
-    if dice < world.tear:
-        if request in world.wire:
-            world.wire.remove(request)
-        return world.cut(task)
     if request in world.wire:
         world.wire.remove(request)
-    if request.executed is not None:
+    if world.chance(world.tear):
+        return world.cut(task)
+    if request.executed is not None and not world.chance(world.error):
         return task.end("succeeded", f"exec:{request.executed}")
     repeatable = TOOLS[request.tool][0] != "once"
     return task.end("failed", "no such thing", "http_500", world.random.choice([0, 800, None]) if repeatable else None)

@@ -25,8 +25,8 @@ SEND_BY, MARGIN, GRACE, BACKOFF, ASK = 5.0, 1.0, 2.0, 5.0, 60.0
 
 # effect, on_unknown, timeout in seconds
 TOOLS = {
-    "look": ("read_only", "tell_model", 4), "put": ("idempotent", "tell_model", 4), "send": ("once", "tell_model", 4),
-    "wire": ("once", "ask", 4), "pay": ("once", "probe", 4),
+    "look": ("read_only", "tell_model", 4), "put": ("idempotent", "tell_model", 20), "send": ("once", "tell_model", 30),
+    "wire": ("once", "ask", 10), "pay": ("once", "probe", 10),
 }
 AGENTS = {"plain": (3600, 16), "narrow": (3600, 1), "pair": (3600, 2), "brief": (25, 16)}  # seconds, parallel calls
 TABLES = ("agent_runs, agent_run_inputs, agent_step_content, agent_actions, requests, workers, unknown_calls, cancellations, "
@@ -124,7 +124,8 @@ class World:
         self.time = BEGINNING
         # each world has a mood of its own: what is rare in one happens all the time in another
         mood = self.random.choice
-        self.final, self.refuse, self.tear, self.lose = mood([0.02, 0.1, 0.2]), mood([0.02, 0.12, 0.4]), mood([0.05, 0.2, 0.5]), mood([0, 0.08, 0.2])
+        self.final, self.refuse, self.tear = mood([0.02, 0.1, 0.2]), mood([0.02, 0.12, 0.4]), mood([0.05, 0.2, 0.5])
+        self.error, self.lose = mood([0.05, 0.3]), mood([0, 0.08, 0.2])
         self.tools = self.random.sample(sorted(TOOLS), mood([1, 2, 3, 5, 5]))
         self.args = mood(["a", "aab", "ab"])
         self.calls = mood([[1], [1, 2], [1, 2, 2, 3, 4]])
