@@ -165,9 +165,10 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN to_timestamp(('x' || replace(left(p_id::text, 13), '-', ''))::bit(48)::bigint / 1000.0);
 
 -- Some moment from now, rounded up to a whole second: so that most updates
--- of a run leave its due_at, and the index on it, as they are.
+-- of a run leave its due_at, and the index on it, as they are.  VOLATILE like the
+-- clock it reads: a function that says less of itself is not put in place.
 CREATE FUNCTION pawl.soon(p_ms bigint) RETURNS timestamptz
-LANGUAGE sql STABLE PARALLEL SAFE
+LANGUAGE sql VOLATILE PARALLEL SAFE
 RETURN to_timestamp(ceil(extract(epoch FROM clock_timestamp()) + p_ms / 1000.0));
 
 -- --------------------------------------------------------------- revisions

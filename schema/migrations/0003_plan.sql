@@ -22,6 +22,12 @@ $$;
 CREATE FUNCTION pawl.lock_runs(p_run uuid[], OUT lo uuid, OUT hi uuid, OUT retried boolean)
 LANGUAGE plpgsql AS $$
 BEGIN
+    IF p_run[1] = ALL (p_run) THEN -- a single run, as often as it is named
+        lo := p_run[1];
+        hi := lo;
+        SELECT r.epoch > 1 INTO retried FROM agent_runs r WHERE r.run_id = lo FOR NO KEY UPDATE;
+        RETURN;
+    END IF;
     SELECT (array_agg(x ORDER BY x))[1], (array_agg(x ORDER BY x DESC))[1] INTO lo, hi FROM unnest(p_run) x WHERE x IS NOT NULL;
     -- one after the other, in the order of the outer query: nothing here can sort or join otherwise
     SELECT bool_or(locked.epoch > 1) INTO retried
@@ -35,6 +41,14 @@ CREATE FUNCTION pawl.has_plan(p_run uuid, p_step int, p_version int, p_token uui
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN EXISTS (SELECT FROM item_at(p_run, p_step, 0, p_version, p_lo, p_hi) c WHERE c.token = p_token);
+END
+$$;
+
+-- The last version of a step's plans, of any epoch.
+CREATE FUNCTION pawl.last_plan_version(p_run uuid, p_step int) RETURNS int
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN coalesce((SELECT max(c.version) FROM agent_step_content c WHERE c.run_id = p_run AND c.step = p_step), 0);
 END
 $$;
 
@@ -56,6 +70,7 @@ SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SE
 #variable_conflict use_column
 DECLARE
     v_set pawl.settings;
+    v_lock record;
     v_lo  uuid;
     v_hi  uuid;
 BEGIN
@@ -66,7 +81,9 @@ BEGIN
         RETURN;
     END IF;
     SELECT * INTO v_set FROM settings;
-    SELECT l.lo, l.hi INTO v_lo, v_hi FROM lock_runs(p_run) l;
+    v_lock := lock_runs(p_run);
+    v_lo := v_lock.lo;
+    v_hi := v_lock.hi;
 
     RETURN QUERY
     WITH seen AS MATERIALIZED (
@@ -79,7 +96,7 @@ BEGIN
                     WHEN r.status <> 'running' OR r.open_calls > 0 THEN 'no'
                     WHEN r.not_before > clock_timestamp() OR r.deadline <= clock_timestamp() THEN 'later'
                     WHEN r.deaths >= v_set.deaths_max - 1 AND NOT p_alone THEN 'later'
-                    WHEN row_number() OVER (PARTITION BY u.run ORDER BY u.n) > 1 THEN 'busy'
+                    WHEN array_position(p_run, u.run) < u.n THEN 'busy' -- asked for twice in here
                     ELSE 'yours' END AS answer
         FROM unnest(p_token, p_run) WITH ORDINALITY AS u (token, run, n)
         LEFT JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
@@ -87,10 +104,8 @@ BEGIN
         UPDATE agent_runs r
         SET claim_by = p_worker, claim_token = s.token,
             version = 1 + CASE WHEN s.epoch > 1 AND s.last_version = 0 -- a retried run meets rows of its former epochs
-                               THEN coalesce((SELECT max(c.version) FROM agent_step_content c
-                                              WHERE c.run_id = s.run_id AND c.step = s.step), 0)
-                               ELSE s.last_version END
-        FROM seen s WHERE s.answer = 'yours' AND r.run_id = s.run_id
+                               THEN last_plan_version(s.run_id, s.step) ELSE s.last_version END
+        FROM seen s WHERE s.answer = 'yours' AND r.run_id = s.run_id AND r.run_id BETWEEN v_lo AND v_hi
         RETURNING r.run_id, r.version
     )
     SELECT s.item, CASE s.answer WHEN 'same' THEN 'yours' ELSE s.answer END, s.step, s.epoch,
@@ -98,8 +113,7 @@ BEGIN
            (extract(epoch FROM s.deadline - clock_timestamp()) * 1000)::bigint, s.tenant, i.meta::text
     FROM seen s
     LEFT JOIN claimed c ON c.run_id = s.run_id AND s.answer = 'yours'
-    LEFT JOIN LATERAL input_at(s.run_id, v_lo, v_hi) i ON s.answer IN ('yours', 'same')
-    ORDER BY s.item;
+    LEFT JOIN LATERAL input_at(s.run_id, v_lo, v_hi) i ON s.answer IN ('yours', 'same');
 END
 $$;
 
@@ -176,6 +190,7 @@ DECLARE
     v_item    int[];  -- the accepted ones, as arrays: the next statements read them
     v_calls   int[];  -- and how many calls of theirs are to be made
     v_grace   bigint;
+    v_lock    record;
     v_lo      uuid;
     v_hi      uuid;
     v_run     uuid[]; -- of the accepted ones, after the commit
@@ -188,7 +203,9 @@ DECLARE
     v_error   text[];
 BEGIN
     SELECT x.ring_grace_ms INTO v_grace FROM settings x;
-    SELECT l.lo, l.hi INTO v_lo, v_hi FROM lock_runs(p_run) l;
+    v_lock := lock_runs(p_run);
+    v_lo := v_lock.lo;
+    v_hi := v_lock.hi;
 
     -- which of them hold their claim, and how many calls each has; what no row
     -- can take is answered `bad` and fails nobody else
@@ -253,7 +270,7 @@ BEGIN
                  p_cost_micros[i + 1] AS cost
           FROM unnest(v_item, v_calls) AS a (i, k)) u,
          LATERAL (SELECT CASE u.outcome WHEN 'calls' THEN u.all_calls ELSE 0 END AS calls) n
-    WHERE r.run_id = u.run
+    WHERE r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
     RETURNING u.i, r.run_id, r.open_calls, r.step)
     SELECT array_agg(m.i), array_agg(m.run_id), array_agg(m.open_calls::int), array_agg(m.step) INTO v_item, v_run, v_open, v_step FROM moved m;
 

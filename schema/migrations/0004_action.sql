@@ -1,5 +1,16 @@
 -- 0004_action.sql -- the claims and commits of the hands.
 
+-- How many of these runs are this one.
+CREATE FUNCTION pawl.count_of(p_run uuid, p_among uuid[]) RETURNS int
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (SELECT count(*)::int FROM unnest(p_among) x WHERE x = p_run);
+
+-- Whether the nth of these calls is one of those before it.
+CREATE FUNCTION pawl.asked_before(p_run uuid[], p_step int[], p_index int[], p_nth int) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN EXISTS (SELECT FROM unnest(p_run[1:p_nth - 1], p_step, p_index) AS x (run, step, index)
+               WHERE x.run = p_run[p_nth] AND x.step = p_step[p_nth] AND x.index = p_index[p_nth]);
+
 -- Claims calls of stable plans.
 --
 -- answers: yours  kind `call`: send it before send_by_ms are over (counted
@@ -27,9 +38,9 @@ SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SE
 #variable_conflict use_column
 DECLARE
     v_set     pawl.settings;
+    v_lock    record;
     v_lo      uuid;
     v_hi      uuid;
-    v_retried boolean;
     v_run     uuid;
     v_step    int;
     v_index   int;
@@ -44,8 +55,10 @@ BEGIN
         RETURN;
     END IF;
     SELECT * INTO v_set FROM settings;
-    SELECT l.lo, l.hi, l.retried INTO v_lo, v_hi, v_retried FROM lock_runs(p_run) l;
-    IF v_retried THEN
+    v_lock := lock_runs(p_run);
+    v_lo := v_lock.lo;
+    v_hi := v_lock.hi;
+    IF v_lock.retried THEN
         PERFORM copy_successes(p_run, p_step);
     END IF;
     IF EXISTS (SELECT FROM unknown_calls) THEN
@@ -74,18 +87,20 @@ BEGIN
                     WHEN a.deaths >= v_set.deaths_max - 1 AND NOT p_alone THEN 'later'
                     WHEN a.probe_after IS NOT NULL THEN 'probe'
                     ELSE 'call' END AS may,
-               r.parallel, r.open_calls, row_number() OVER (PARTITION BY u.run, u.step, u.index ORDER BY u.n) AS asked,
-               CASE WHEN r.open_calls > r.parallel THEN
-                   running_calls(r.run_id, r.step, v_lo, v_hi) + row_number() OVER (PARTITION BY u.run ORDER BY u.n) ELSE 0 END AS nth
+               -- asked for twice in here?  The look-ups of two alone are cheap, and nearly always say no
+               array_position(p_run, u.run) < u.n AND array_position(p_index, u.index) < u.n
+                   AND asked_before(p_run, p_step, p_index, u.n::int) AS again,
+               r.parallel, CASE WHEN r.open_calls > r.parallel THEN
+                   running_calls(r.run_id, r.step, v_lo, v_hi) + count_of(u.run, p_run[1:u.n]) ELSE 0 END AS nth
         FROM unnest(p_token, p_run, p_step, p_index) WITH ORDINALITY AS u (token, run, step, index, n)
         LEFT JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
         LEFT JOIN LATERAL item_at(r.run_id, u.step, u.index, r.version, v_lo, v_hi) c ON true
         LEFT JOIN revisions v ON v.seq = c.revision
         LEFT JOIN LATERAL (SELECT x.*, (x.plan_version = r.version AND x.epoch = r.epoch) AS live
                            FROM newest_action(u.run, u.step, u.index, v_lo, v_hi) x) a ON true
-    ), judged AS MATERIALIZED (
+    ), judged AS NOT MATERIALIZED (
         SELECT s.*, CASE WHEN s.may NOT IN ('call', 'probe') THEN s.may -- also what is ours already
-                         WHEN s.asked > 1 THEN 'busy'
+                         WHEN s.again THEN 'busy'
                          WHEN s.deadline <= clock_timestamp() OR s.effect IS NULL OR s.revision = ANY (p_cannot) THEN 'later'
                          WHEN s.may = 'call' AND s.nth > s.parallel THEN 'later' ELSE s.may END AS does
         FROM seen s
@@ -114,7 +129,6 @@ BEGIN
     FROM judged j
     LEFT JOIN called k ON j.does = 'call' AND k.run_id = j.run AND k.step = j.step AND k.index = j.index
     LEFT JOIN LATERAL input_at(j.run, v_lo, v_hi) i ON j.does IN ('call', 'same')
-    ORDER BY j.item
     LOOP
         IF v_does = 'again' THEN -- a new version has taken the place of the one that waited
             UPDATE agent_actions a SET open = false, retry_at = NULL
@@ -229,27 +243,27 @@ DECLARE
 BEGIN
     SELECT x.ring_grace_ms INTO v_grace FROM settings x;
     FOR run_id, next_step, open_calls, parallel IN
-    WITH moved AS (
         UPDATE agent_runs r
         SET open_calls = r.open_calls - u.closed,
             waiting_calls = r.waiting_calls + u.waiting,
-            step = r.step + CASE WHEN n.done THEN 1 ELSE 0 END,
-            version = CASE WHEN n.done THEN 0 ELSE r.version END,
-            failures = CASE WHEN n.done THEN 0 ELSE r.failures END,
-            deaths = CASE WHEN n.done THEN 0 ELSE r.deaths END,
-            status = CASE WHEN n.asleep THEN 'suspended' ELSE 'running' END,
-            due_at = least(CASE WHEN n.done THEN soon(v_grace)
+            step = r.step + CASE WHEN r.open_calls = u.last THEN 1 ELSE 0 END, -- these were the last: the step is complete
+            version = CASE WHEN r.open_calls = u.last THEN 0 ELSE r.version END,
+            failures = CASE WHEN r.open_calls = u.last THEN 0 ELSE r.failures END,
+            deaths = CASE WHEN r.open_calls = u.last THEN 0 ELSE r.deaths END,
+            status = CASE WHEN r.open_calls > u.closed AND r.waiting_calls + u.waiting = r.open_calls - u.closed
+                          THEN 'suspended' ELSE 'running' END,
+            due_at = least(CASE WHEN r.open_calls = u.last THEN soon(v_grace)
                                 WHEN r.open_calls > r.parallel THEN clock_timestamp() -- a place is free for the next call
                                 ELSE least(r.due_at, u.due) END, r.deadline),
             change = r.change + 1
-        FROM unnest(p_run, p_closed, p_waiting, p_due) AS u (run, closed, waiting, due)
-        JOIN LATERAL run_at(u.run, v_lo, v_hi) o ON true,
-        LATERAL (SELECT o.open_calls > 0 AND o.open_calls - u.closed = 0 AS done,
-                        o.open_calls - u.closed > 0 AND o.waiting_calls + u.waiting = o.open_calls - u.closed AS asleep) n
-        WHERE r.run_id = u.run AND r.ended_at IS NULL
-        RETURNING r.run_id, r.step, r.open_calls, r.parallel, n.done, n.asleep AND o.status = 'running' AS slept
-    )
-    SELECT m.run_id, CASE WHEN m.done THEN m.step WHEN m.slept THEN -1 ELSE 0 END, m.open_calls::int, m.parallel FROM moved m
+        FROM (SELECT x.*, nullif(x.closed, 0) AS last
+              FROM unnest(p_run, p_closed, p_waiting, p_due) AS x (run, closed, waiting, due)) u
+        WHERE r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi AND r.ended_at IS NULL
+        RETURNING r.run_id,
+                  CASE WHEN r.open_calls = 0 AND u.closed > 0 THEN r.step
+                       -- every open call waits now, and before not every one did
+                       WHEN r.status = 'suspended' AND r.waiting_calls - u.waiting < r.open_calls + u.closed THEN -1
+                       ELSE 0 END, r.open_calls::int, r.parallel
     LOOP
         IF next_step < 0 THEN
             INSERT INTO announcements (run_id, epoch, step, type, taken_until)
@@ -258,6 +272,24 @@ BEGIN
         END IF;
         RETURN NEXT;
     END LOOP;
+END
+$$;
+
+-- The same for one success each of these runs, named as often as it has one.
+CREATE FUNCTION pawl.count_successes(p_run uuid[], v_lo uuid, v_hi uuid)
+RETURNS TABLE (run_id uuid, next_step int, open_calls int, parallel int)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    v_run    uuid[] := ARRAY[v_lo]; -- all of one run
+    v_closed int[] := ARRAY[cardinality(p_run)];
+BEGIN
+    IF v_lo <> v_hi THEN
+        SELECT array_agg(g.run), array_agg(g.closed) INTO v_run, v_closed
+        FROM (SELECT x AS run, count(*)::int AS closed FROM unnest(p_run) x GROUP BY x) g;
+    END IF;
+    RETURN QUERY SELECT c.* FROM count_calls(v_run, v_closed, array_fill(0, ARRAY[cardinality(v_run)]),
+                                             array_fill(NULL::timestamptz, ARRAY[cardinality(v_run)]), v_lo, v_hi) c;
 END
 $$;
 
@@ -417,38 +449,30 @@ END
 $$;
 
 CREATE FUNCTION pawl.soon_at(p_at timestamptz) RETURNS timestamptz
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql STABLE PARALLEL SAFE
 RETURN to_timestamp(ceil(extract(epoch FROM p_at)));
 
--- Stores what tools answered and says what is next.
---
--- outcomes: see settle_calls, but told_unknown.
--- answers:  ok      stored; retry_ms >= 0 when the call is open again: from
---                   then on anybody may claim it
---           stored  stored, and advances nothing: the run has ended
---           done    this very commit went through before
---           stale   the claim is gone and its place is taken
---           bad     no such outcome
--- ring_plan: > 0 when this commit completed the step: the step to plan next
--- ring_index: >= 0: the next call of this run that waits for a free place
-CREATE FUNCTION pawl.commit_actions(
-    p_worker bigint, p_token uuid[], p_run uuid[], p_step int[], p_index int[], p_version int[], p_outcome text[],
-    p_result text[], p_code text[], p_error text[], p_retry_ms bigint[], p_duration_ms int[]
+-- Where a run has more calls than may be made at a time: the one that takes
+-- the place of the nth of those that just ended; else -1.
+CREATE FUNCTION pawl.next_free_call(p_run uuid, p_nth int, p_ended int, p_open int, p_parallel int, p_lo uuid, p_hi uuid) RETURNS int
+LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN p_open > 0 AND p_open + p_ended > p_parallel THEN pawl.free_call(p_run, p_nth, p_lo, p_hi) ELSE -1 END
+$$;
+
+-- The other outcomes that are committed, and the successes that are not plain:
+-- late ones, and those of an ended run.  p_settled: the items, from 0, that have their answer.
+CREATE FUNCTION pawl.commit_judged(
+    p_settled int[], p_worker bigint, p_token uuid[], p_run uuid[], p_step int[], p_index int[], p_version int[], p_outcome text[],
+    p_result text[], p_code text[], p_error text[], p_retry_ms bigint[], p_duration_ms int[], v_lo uuid, v_hi uuid
 ) RETURNS TABLE (item int, answer text, status text, retry_ms bigint, ring_plan int, ring_index int)
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
+LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     v_item   int[]; -- the accepted ones, in their order
     v_no     int[]; -- the others
     v_answer text[];
     v_status text[];
-    v_lo     uuid;
-    v_hi     uuid;
 BEGIN
-    SELECT l.lo, l.hi INTO v_lo, v_hi FROM lock_runs(p_run) l;
-
     SELECT array_agg(j.item ORDER BY j.item) FILTER (WHERE j.answer IN ('ok', 'stored')),
            array_agg(j.item) FILTER (WHERE j.answer NOT IN ('ok', 'stored')),
            array_agg(j.answer) FILTER (WHERE j.answer NOT IN ('ok', 'stored')),
@@ -485,13 +509,13 @@ BEGIN
                  ELSE 'stale' END AS answer, a.status::text AS status
         FROM unnest(p_token, p_run, p_step, p_index, p_version, p_outcome) WITH ORDINALITY AS u (token, run, step, index, version, outcome, n)
         LEFT JOIN LATERAL action_at(u.run, u.step, u.index, u.version, v_lo, v_hi) a ON true
-        LEFT JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true) j;
+        LEFT JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true) j
+    WHERE j.item <> ALL (p_settled);
 
     RETURN QUERY
     SELECT v_item[s.ref], CASE WHEN s.ended THEN 'stored' ELSE 'ok' END, s.status, s.retry_ms, s.next_step,
-           -- the calls that a run of many has waiting for a place: one for each that ended here
-           CASE WHEN s.open_calls > 0 AND s.open_calls + count(*) OVER (PARTITION BY s.run_id) > s.parallel
-                THEN free_call(s.run_id, (row_number() OVER (PARTITION BY s.run_id ORDER BY s.ref))::int, v_lo, v_hi) ELSE -1 END
+           next_free_call(s.run_id, (row_number() OVER (PARTITION BY s.run_id ORDER BY s.ref))::int,
+                          (count(*) OVER (PARTITION BY s.run_id))::int, s.open_calls, s.parallel, v_lo, v_hi)
     FROM (SELECT array_agg(p_run[i + 1]) AS run, array_agg(p_step[i + 1]) AS step, array_agg(p_index[i + 1]) AS index,
                  array_agg(p_version[i + 1]) AS version, array_agg(p_outcome[i + 1]) AS outcome, array_agg(p_result[i + 1]) AS result,
                  array_agg(p_code[i + 1]) AS code, array_agg(p_error[i + 1]) AS error, array_agg(p_retry_ms[i + 1]) AS retry,
@@ -501,6 +525,65 @@ BEGIN
 
     RETURN QUERY
     SELECT n.item, n.answer, n.status, -1::bigint, 0, -1 FROM unnest(v_no, v_answer, v_status) AS n (item, answer, status);
+END
+$$;
+
+-- Stores what tools answered and says what is next.
+--
+-- outcomes: see settle_calls, but told_unknown.
+-- answers:  ok      stored; retry_ms >= 0 when the call is open again: from
+--                   then on anybody may claim it
+--           stored  stored, and advances nothing: the run has ended
+--           done    this very commit went through before
+--           stale   the claim is gone and its place is taken
+--           bad     no such outcome
+-- ring_plan: > 0 when this commit completed the step: the step to plan next
+-- ring_index: >= 0: the next call of this run that waits for a free place
+CREATE FUNCTION pawl.commit_actions(
+    p_worker bigint, p_token uuid[], p_run uuid[], p_step int[], p_index int[], p_version int[], p_outcome text[],
+    p_result text[], p_code text[], p_error text[], p_retry_ms bigint[], p_duration_ms int[]
+) RETURNS TABLE (item int, answer text, status text, retry_ms bigint, ring_plan int, ring_index int)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_now    timestamptz := clock_timestamp();
+    v_lock   record;
+    v_lo     uuid;
+    v_hi     uuid;
+    v_item   int[];  -- plain successes
+    v_run    uuid[]; -- and their runs
+BEGIN
+    v_lock := lock_runs(p_run);
+    v_lo := v_lock.lo;
+    v_hi := v_lock.hi;
+
+    -- Nearly always the holder of a running claim brings a success, and the run
+    -- stands where it stood.
+    WITH done AS (
+        UPDATE agent_actions a
+        SET status = 'succeeded', open = false, result = u.result, duration_ms = coalesce(u.took, a.duration_ms), finished_at = v_now
+        FROM unnest(p_token, p_run, p_step, p_index, p_version, p_outcome, p_result, p_duration_ms)
+                 WITH ORDINALITY AS u (token, run, step, index, version, outcome, result, took, n)
+        JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON r.step = u.step AND r.ended_at IS NULL
+        WHERE u.outcome = 'succeeded' AND a.run_id = u.run AND a.step = u.step AND a.index = u.index AND a.version = u.version
+          AND a.run_id BETWEEN v_lo AND v_hi
+          AND a.status = 'running' AND a.claim_by = p_worker AND a.claim_token = u.token AND a.epoch = r.epoch
+        RETURNING (u.n - 1)::int AS item, a.run_id
+    )
+    SELECT array_agg(d.item), array_agg(d.run_id) INTO v_item, v_run FROM done d;
+
+    IF v_item IS NOT NULL THEN
+        RETURN QUERY
+        SELECT i.item, 'ok', 'succeeded', -1::bigint, c.next_step,
+               next_free_call(c.run_id, count_of(c.run_id, v_run[1:i.n]), count_of(c.run_id, v_run), c.open_calls, c.parallel, v_lo, v_hi)
+        FROM count_successes(v_run, v_lo, v_hi) c JOIN unnest(v_item, v_run) WITH ORDINALITY AS i (item, run, n) ON i.run = c.run_id;
+    END IF;
+    IF coalesce(cardinality(v_item), 0) < cardinality(p_run) THEN
+        RETURN QUERY SELECT j.* FROM commit_judged(coalesce(v_item, '{}'), p_worker, p_token, p_run, p_step, p_index, p_version, p_outcome,
+                                                   p_result, p_code, p_error, p_retry_ms, p_duration_ms, v_lo, v_hi) j;
+    END IF;
 
     IF EXISTS (SELECT FROM cancellations) THEN
     DELETE FROM cancellations k USING unnest(p_run, p_step, p_index) AS u (run, step, index)

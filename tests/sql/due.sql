@@ -79,7 +79,7 @@ SELECT t.claim(:e, :'run4', 1, 2) \gset _
 UPDATE agent_runs SET deadline = now(), due_at = now() WHERE run_id = :'run4';
 SELECT is(t.claim(:e, :'run4', 2, 3), 'later', 'nothing new is begun after the deadline');
 SELECT is(t.claim(:e, :'run4', 1, 2), 'yours call v1', 'but who asks again for what it holds is told so');
-SELECT is(t.due(:p, 'planner'), 'moved', 'whoever looks ends it');
+SELECT is((SELECT d.what FROM claim_due(:p, 'planner', 'default', 100) d WHERE d.run_id = :'run4'), 'moved', 'whoever looks ends it');
 SELECT is(t.run_state(:'run4'), 'failed step=1 open=0 waiting=0', 'as failed');
 SELECT is((SELECT error_code FROM agent_runs WHERE run_id = :'run4'), 'deadline_exceeded', 'by its deadline');
 SELECT is(t.call_state(:'run4', 1, 0) || ', ' || t.call_state(:'run4', 1, 1), 'cancelled v1, unknown v1', 'a call that may have been sent is unknown, never cancelled');
