@@ -58,7 +58,10 @@ void store_pump_soon(struct store *s)
 
 store_ticket store_op_queue(struct store *s, struct store_op *op)
 {
-    store_push_back(&s->lanes[op->lane].waiting, op);
+    struct store_lane *lane = &s->lanes[op->lane];
+    if (!lane->waiting.first || op->linger_until_ms < lane->linger_until_ms)
+        lane->linger_until_ms = op->linger_until_ms;
+    store_push_back(&lane->waiting, op);
     store_pump_soon(s);
     return op->ticket;
 }

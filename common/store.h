@@ -308,6 +308,7 @@ struct store_commit_action {
     const char *code, *error;
     int64_t retry_ms; /* STORE_NOT_KNOWN: this outcome is not to be tried again */
     int duration_ms;
+    int linger_ms; /* it may wait so long for the company of others; 0: it goes at once */
 };
 
 struct store_action_commit {

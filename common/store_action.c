@@ -1,3 +1,4 @@
+#include "common/clock.h"
 #include "common/store_core.h"
 
 #include <string.h>
@@ -152,6 +153,7 @@ store_ticket store_commit_action(struct store *s, const struct store_commit_acti
     op->ask.commit_action = *request;
     op->done.commit_action = done;
     op->size_bytes = request->result ? strlen(request->result) : 0;
+    op->linger_until_ms = request->linger_ms > 0 ? clock_mono_ms() + request->linger_ms : 0;
     return store_op_queue(s, op);
 }
 

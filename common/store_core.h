@@ -57,6 +57,7 @@ struct store_op {
     bool sent; /* once at least: Postgres may have done it */
     bool solo; /* goes in a statement of its own */
     uint32_t group;
+    int64_t linger_until_ms; /* it need not be sent before; 0: at once */
     size_t size_bytes;
     void *arg;
     union {
@@ -114,7 +115,8 @@ struct store_lane {
     struct store_queue waiting, again;
     struct store_batch *batch; /* on its way, or empty */
     bool busy;
-    int64_t not_before_ms; /* back-off */
+    int64_t linger_until_ms; /* all that is waiting may wait until then */
+    int64_t not_before_ms;   /* back-off */
     int64_t pause_ms;
     int64_t told_at_ms; /* when a failure was last logged */
     struct metric_series *items, *batch_items, *seconds, *answered, *failed, *operations;

@@ -290,6 +290,7 @@ static void gather(struct store_lane *lane)
 {
     struct store_batch *b = lane->batch;
     struct store_queue *from = lane->again.first ? &lane->again : &lane->waiting;
+    lane->linger_until_ms = 0; /* what this batch leaves behind has waited enough */
     uint32_t group = from->first->group;
     size_t bytes = 0;
     b->count = 0;
@@ -324,6 +325,13 @@ static void send_batch(struct store *s, struct store_link *link, struct store_la
     }
 }
 
+/* From when on the lane may send. */
+static int64_t lane_ready_ms(const struct store_lane *lane)
+{
+    bool lingers = !lane->again.first && lane->linger_until_ms > lane->not_before_ms;
+    return lingers ? lane->linger_until_ms : lane->not_before_ms;
+}
+
 /* The next lane in turn that may send now; *wake_ms: when to look again. */
 static struct store_lane *next_lane(struct store *s, int64_t now_ms, int64_t *wake_ms)
 {
@@ -334,9 +342,10 @@ static struct store_lane *next_lane(struct store *s, int64_t now_ms, int64_t *wa
             continue;
         if (lane->def->for_worker && s->worker == 0)
             continue;
-        if (lane->not_before_ms > now_ms) {
-            if (*wake_ms < 0 || lane->not_before_ms < *wake_ms)
-                *wake_ms = lane->not_before_ms;
+        int64_t ready_ms = lane_ready_ms(lane);
+        if (ready_ms > now_ms) {
+            if (*wake_ms < 0 || ready_ms < *wake_ms)
+                *wake_ms = ready_ms;
             continue;
         }
         s->turn = (at + 1) % LANES;

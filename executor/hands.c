@@ -22,6 +22,8 @@ enum {
      * earlier claim of the same call; the next beat tells a true one again.    */
     CANCEL_AFTER_CLAIM_MS = 250,
     CALL_MS_MIN = 30000, /* how long a call may last when no tool is known yet */
+    LINGER_MS = 2,       /* how long a result waits for that of its sibling */
+    SIBLINGS_LOOKED_AT = 8,
 };
 
 /* One action with what its ports need. */
@@ -224,12 +226,39 @@ static void on_committed(void *arg, enum outcome outcome, const struct store_act
                       .ticket = hand->asked, .outcome = outcome, .err = err, .commit = commit });
 }
 
+static bool is_out_for_same_step(const struct hand *hand, const struct doorbell *item)
+{
+    return hand->action.state == ACTION_CALL && hand->action.item.step == item->step &&
+           uuid_eq(&hand->action.item.run, &item->run);
+}
+
+/* Is another call of this step with its tool?  Those that begin together stand
+ * together; a few of them are looked at on each side.                        */
+static bool has_sibling_out(const struct hand *hand)
+{
+    const struct doorbell *item = &hand->action.item;
+    const struct hand *before = hand->prev, *after = hand->next;
+    for (int i = 0; i < SIBLINGS_LOOKED_AT && (before || after); i++) {
+        if ((before && is_out_for_same_step(before, item)) ||
+            (after && is_out_for_same_step(after, item)))
+            return true;
+        before = before ? before->prev : NULL;
+        after = after ? after->next : NULL;
+    }
+    return false;
+}
+
+/* A step goes on with its last result: the others need not hurry, and when the
+ * last one comes at once they share a statement with it.                     */
 static void port_commit(void *self, struct action *a, const struct store_commit_action *request)
 {
     struct hands *h = self;
     struct hand *hand = hand_of(a);
+    struct store_commit_action commit = *request;
+    if (commit.outcome == STORE_CALL_SUCCEEDED && has_sibling_out(hand))
+        commit.linger_ms = LINGER_MS;
     hand->asked = a->ticket;
-    hand->store_ticket = store_commit_action(h->daemon->store, request, on_committed, hand);
+    hand->store_ticket = store_commit_action(h->daemon->store, &commit, on_committed, hand);
 }
 
 static void port_ring(void *self, struct action *a, const struct doorbell *d)

@@ -577,7 +577,9 @@ BEGIN
     IF v_item IS NOT NULL THEN
         RETURN QUERY
         SELECT i.item, 'ok', 'succeeded', -1::bigint, c.next_step,
-               next_free_call(c.run_id, count_of(c.run_id, v_run[1:i.n]), count_of(c.run_id, v_run), c.open_calls, c.parallel, v_lo, v_hi)
+               CASE WHEN c.open_calls > 0 AND c.open_calls + cardinality(v_run) > c.parallel -- else there are not so many
+                    THEN next_free_call(c.run_id, count_of(c.run_id, v_run[1:i.n]), count_of(c.run_id, v_run), c.open_calls, c.parallel,
+                                        v_lo, v_hi) ELSE -1 END
         FROM count_successes(v_run, v_lo, v_hi) c JOIN unnest(v_item, v_run) WITH ORDINALITY AS i (item, run, n) ON i.run = c.run_id;
     END IF;
     IF coalesce(cardinality(v_item), 0) < cardinality(p_run) THEN
