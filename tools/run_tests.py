@@ -3,7 +3,8 @@
 
 Suites, in this order:
 
-    unit, store   C programs on cmocka, by ctest (store: on a throwaway Postgres)
+    unit, store   C programs on cmocka, by ctest (store: on a throwaway Postgres), and the model of the
+                  protocol (schema/model; larger worlds with --long)
     sql           pgTAP, by tests/sql/run
     tools         the checks of ./dev lint and this counting, by pytest in tests/tools
     system        real processes, by pytest in tests/system (and tests/store, if it has Python)
@@ -33,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Seconds that a suite may take, all its tests together, before it counts as hanging.
 LIMIT_CTEST = 600
+LIMIT_CTEST_LONG = 3600
 LIMIT_SQL = 420
 LIMIT_PYTEST = 900
 LIMIT_PYTEST_LONG = 5400
@@ -168,7 +170,8 @@ def run_ctest(build, suite, pattern, tally):
     command += ["-j", str(os.cpu_count() or 1)]
     if pattern:
         command += ["-R", pattern]
-    code, output = run(command, LIMIT_CTEST, capture=True)
+    limit = LIMIT_CTEST_LONG if os.environ.get("PAWL_TEST_LONG") else LIMIT_CTEST
+    code, output = run(command, limit, capture=True)
     (junit.parent / "ctest.log").write_text(output)
     if code != 0:
         print(output)
@@ -268,8 +271,6 @@ def run_pytest(build, suite, folders, options, tally, marker=None, more=None):
     if marker:
         command += ["-m", marker]
     env = {"PAWL_BUILD_DIR": str(build.resolve()), "PYTHONDONTWRITEBYTECODE": "1", **(more or {})}
-    if options.long:
-        env["PAWL_TEST_LONG"] = "1"
     limit = LIMIT_PYTEST_LONG if options.long else LIMIT_PYTEST
     code, _ = run(command, limit, env)
     if code == 5:  # pytest's word for: nothing selected
@@ -352,6 +353,8 @@ def main():
     parser.add_argument("--asan", action="store_true", help="also the system tests on the ASan build")
     parser.add_argument("filter", nargs="?", help="only tests whose name matches")
     options = parser.parse_args()
+    if options.long:
+        os.environ["PAWL_TEST_LONG"] = "1"
     if not shutil.which("ctest"):
         sys.exit("run ./dev test, which installs what is missing")
 
