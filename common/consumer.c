@@ -1,6 +1,7 @@
 #include "common/consumer.h"
 
 #include "common/consumer_lanes.h"
+#include "common/fault.h"
 #include "common/log.h"
 #include "common/memory.h"
 
@@ -112,6 +113,7 @@ static void on_commit(rd_kafka_t *client, rd_kafka_resp_err_t e,
             offsets_untake(&lane->offsets);
     }
     if (!failed) {
+        FAULT_POINT(DAEMON_AFTER_OFFSET);
         c->stats.commits++;
         return;
     }

@@ -1,6 +1,7 @@
 #include "common/daemon.h"
 
 #include "common/daemon_life.h"
+#include "common/fault.h"
 #include "common/kafka.h"
 #include "common/log.h"
 #include "common/text.h"
@@ -93,6 +94,8 @@ static void on_handed_back(void *arg, enum outcome outcome, const struct error *
     if (outcome != OK)
         log_event(LOG_WARN, "cannot say goodbye to Postgres; others will notice", LOG_WHY(err),
                   LOG_END);
+    else
+        FAULT_POINT(DAEMON_AFTER_HAND_BACK);
     d->life->handed_back = true;
     flush_when_left(d);
 }
@@ -160,6 +163,13 @@ static void on_grace_over(void *arg)
     daemon_progress(d);
 }
 
+static void on_leaving(void *arg, enum outcome outcome, const struct error *err)
+{
+    (void)arg, (void)err;
+    if (outcome == OK)
+        FAULT_POINT(DAEMON_AFTER_LEAVE);
+}
+
 static int64_t grace_ms(struct daemon *d)
 {
     if (d->config.grace_ms >= 0)
@@ -183,7 +193,7 @@ static void finish(struct daemon *d, const char *why)
     for (size_t i = 0; d->consumer && i < life->topic_count; i++)
         consumer_pause(d->consumer, life->topics[i]);
     if (!life->dead && d->incarnation != 0)
-        (void)store_leave(d->store, NULL, NULL);
+        (void)store_leave(d->store, on_leaving, d);
     if (life->self)
         life->work->on_finish(life->self, life->dead);
     loop_timer_init(&d->loop, &life->grace, on_grace_over, d);
@@ -302,6 +312,8 @@ static void on_due(void *arg, enum outcome outcome, const struct store_due *due,
         log_event(LOG_WARN, "cannot look for due work", LOG_WHY(err), LOG_END);
         return;
     }
+    if (count > 0)
+        FAULT_POINT(DAEMON_AFTER_DUE);
     life->hungry = count >= (size_t)life->due_asked;
     for (size_t i = 0; i < count && life->state == DAEMON_WORKING; i++) {
         if (due[i].what == STORE_DUE_MOVED)

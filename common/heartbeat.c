@@ -1,6 +1,7 @@
 #include "common/heartbeat.h"
 
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/liveness.h"
 #include "common/log.h"
 #include "common/memory.h"
@@ -195,6 +196,7 @@ static enum outcome register_now(struct heartbeat *h, struct error *err)
         return outcome;
     h->incarnation = pg_int8(rows, 0, 0);
     pg_result_free(rows);
+    FAULT_POINT(DAEMON_AFTER_REGISTER);
     log_event(LOG_INFO, "registered", LOG_INT("incarnation", h->incarnation),
               LOG_STR("instance_name", h->instance), LOG_END);
     struct mail *mail = open_mail(h);
@@ -256,8 +258,10 @@ static void tell_verdict(const struct liveness_verdict *v, const char *answer)
               dead ? "a process is dead: its work is free" : "a process looked dead",
               LOG_INT("worker", v->worker), LOG_STR("sign", sign),
               LOG_INT("silence_ms", v->silence_ms), LOG_STR("answer", answer), LOG_END);
-    if (dead)
-        metric_add(metric_with(&declared_metric, sign), 1);
+    if (!dead)
+        return;
+    FAULT_POINT(DAEMON_AFTER_DECLARE);
+    metric_add(metric_with(&declared_metric, sign), 1);
 }
 
 static enum outcome declare_dead(struct heartbeat *h, const struct liveness_verdict *v, size_t n,

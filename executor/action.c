@@ -129,7 +129,10 @@ static enum action_state claim_answer(struct action *a, const struct action_even
         return claim->ring_plan > 0 ? ACTION_RING : ACTION_DONE;
     }
     bool kept = keep_claim(a, claim);
-    FAULT_POINT(EXECUTOR_AFTER_CLAIM);
+    if (a->work == STORE_WORK_PROBE)
+        FAULT_POINT(EXECUTOR_AFTER_PROBE_CLAIM);
+    else
+        FAULT_POINT(EXECUTOR_AFTER_CLAIM);
     if (!kept)
         return settle(a, STORE_CALL_FAILED_BEFORE_EFFECT, "too_large",
                       "the arguments of the call are too large", TOOL_NO_RETRY);
@@ -331,6 +334,7 @@ void action_cancel(struct action *a)
     if (a->state != ACTION_CALL && a->state != ACTION_PROBE)
         return; /* not sent yet, and will not be; or on its way into the database already */
     bool sent = a->ports->cancel(a->ports->self, a);
+    FAULT_POINT(EXECUTOR_AFTER_CANCEL);
     if (a->state == ACTION_CALL && sent && !a->call.def->read_only)
         (void)settle(a, STORE_CALL_UNKNOWN, "cancelled", "the run ended while the tool was at work",
                      TOOL_NO_RETRY);

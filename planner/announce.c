@@ -193,6 +193,8 @@ static void on_taken(void *arg, enum outcome outcome, const int64_t *ids, size_t
     struct announcer *a = arg;
     (void)err;
     a->taking = 0;
+    if (outcome == OK && count > 0)
+        FAULT_POINT(PLANNER_AFTER_TAKE);
     for (size_t i = 0; outcome == OK && i < count; i++)
         announce(a, ids[i]);
 }

@@ -60,6 +60,7 @@ static enum arrival_state open_answer(struct arrival *a, const struct arrival_ev
     if (ev->outcome != OK)
         return ARRIVAL_OPEN;
     a->noted = true;
+    FAULT_POINT(PLANNER_AFTER_OPEN);
     a->why.attempts = ev->count;
     if (ev->count <= a->settings->deaths_max)
         return ARRIVAL_READ;
@@ -176,7 +177,10 @@ static void bury_enter(struct arrival *a)
 /* Nothing may be lost: only a dead letter that the broker has lets the record go. */
 static enum arrival_state bury_answer(struct arrival *a, const struct arrival_event *ev)
 {
-    return ev->outcome == OK ? after_all(a) : ARRIVAL_BURY;
+    if (ev->outcome != OK)
+        return ARRIVAL_BURY;
+    FAULT_POINT(PLANNER_AFTER_DEAD_LETTER);
+    return after_all(a);
 }
 
 static void close_enter(struct arrival *a)
@@ -187,7 +191,10 @@ static void close_enter(struct arrival *a)
 static enum arrival_state close_answer(struct arrival *a, const struct arrival_event *ev)
 {
     (void)a;
-    return ev->outcome == RETRY ? ARRIVAL_CLOSE : ARRIVAL_DONE;
+    if (ev->outcome == RETRY)
+        return ARRIVAL_CLOSE;
+    FAULT_POINT(PLANNER_AFTER_CLOSE);
+    return ARRIVAL_DONE;
 }
 
 static void done_enter(struct arrival *a)

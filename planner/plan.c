@@ -282,6 +282,8 @@ static enum plan_state commit_answer(struct plan *p, const struct plan_event *ev
     }
     if (p->plan.outcome == STORE_PLAN_CALLS)
         FAULT_POINT(PLANNER_AFTER_PLAN_COMMIT);
+    if (p->plan.outcome == STORE_PLAN_RETRY)
+        FAULT_POINT(PLANNER_AFTER_RETRY_COMMIT);
     if (ev->commit->event_id)
         FAULT_POINT(PLANNER_AFTER_END_COMMIT);
     committed(p, ev->commit);
@@ -419,6 +421,7 @@ void plan_cancel(struct plan *p)
     if (p->state != PLAN_LOAD && p->state != PLAN_THINK)
         return;
     p->ports->forget(p->ports->self, p);
+    FAULT_POINT(PLANNER_AFTER_CANCEL);
     plan_go(p, give_back(p));
 }
 

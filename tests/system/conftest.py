@@ -109,7 +109,7 @@ def beside(request, cluster, scratch):
     """What became of each test with the marker, by its id."""
     items = [item for item in request.session.items
              if item.module is request.module and item.get_closest_marker("beside")]
-    with ThreadPoolExecutor(BESIDE) as pool:
+    with ThreadPoolExecutor(getattr(request.module, "BESIDE", BESIDE)) as pool:
         failures = pool.map(lambda item: run_beside(item, cluster, scratch), items)
         return {item.nodeid: failure for item, failure in zip(items, failures)}
 

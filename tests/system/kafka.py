@@ -24,17 +24,18 @@ class Kafka:
         self.names = {name: f"{prefix}.{name}" for name in ("requests", "plan", "act", "events")}
         self.groups = {kind: f"{prefix}.{kind}" for kind in ("planner", "executor")}
         self.dlq = self.names["requests"] + ".dlq"
+        self.unheard = f"{prefix}.unheard"  # nobody listens: for doorbells that are to be lost
         self.process = None
         if not self.real:
             self.port_file = directory / "broker"
             words = [pawl, "dev-broker", "--port-file", self.port_file]
-            for topic in (*self.names.values(), self.dlq):
+            for topic in (*self.names.values(), self.dlq, self.unheard):
                 words += ["--topic", f"{topic}:{PARTITIONS}"]
             self.process = Process("broker", words, directory / "broker.log")
 
     def start(self):
         if self.real:
-            for topic in (*self.names.values(), self.dlq):
+            for topic in (*self.names.values(), self.dlq, self.unheard):
                 self.kcat("-L", "-t", topic)  # asking for its metadata makes it
             return
         self.port_file.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """A scripted model: an OpenAI-compatible chat endpoint, streamed, that keeps a ledger.
 
 What it answers depends on the step (the number of assistant messages it is shown) and on how often
-that step was asked:
+that step of that conversation was asked:
 
     model.script(Call(("send", {"n": 1})), Say("done"))
     model.script([Hang(), Call(("send", {"n": 1}))], Say("done"))    # step 1 is asked twice
@@ -151,7 +151,9 @@ class Ask:
         self.body = body
         self.messages = body.get("messages", [])
         self.step = 1 + sum(1 for message in self.messages if message.get("role") == "assistant")
+        self.user = next((m.get("content") for m in self.messages if m.get("role") == "user"), None)
         self.at = time.monotonic()
+        self.wall = time.time()
         self.answered = False  # the whole answer was written
         self.ended_at = None
 
@@ -184,7 +186,7 @@ class Model(Server):
     def serve(self, handler):
         ask = Ask(json.loads(handler.body()))
         with self.lock:
-            before = sum(1 for other in self.asks if other.step == ask.step)
+            before = sum(1 for other in self.asks if other.step == ask.step and other.user == ask.user)
             self.asks.append(ask)
         replies = self.steps[min(ask.step, len(self.steps)) - 1]
         reply = replies[min(before, len(replies) - 1)]

@@ -10,6 +10,7 @@ import json
 import threading
 import time
 import urllib.parse
+from typing import NamedTuple
 
 from http_server import Server
 
@@ -32,6 +33,12 @@ class Execution:
     @property
     def arguments(self):
         return json.loads(self.body)
+
+
+class Probe(NamedTuple):
+    tool: str
+    key: str
+    wall: float
 
 
 class Behaviour:
@@ -146,7 +153,7 @@ class Echo(Behaviour):
 
 
 class Tools(Server):
-    """The server. `ledger` is a list of Execution; `probes` of (tool, key)."""
+    """The server. `ledger` is a list of Execution; `probes` one of Probe."""
 
     def __init__(self):
         super().__init__()
@@ -171,7 +178,7 @@ class Tools(Server):
 
     def probed(self, tool):
         with self.lock:
-            return [key for name, key in self.probes if name == tool]
+            return [probe.key for probe in self.probes if probe.tool == tool]
 
     def serve(self, handler):
         body = handler.body()
@@ -192,8 +199,8 @@ class Tools(Server):
 
     def serve_probe(self, handler, tool, key):
         with self.lock:
-            before = sum(1 for name, _ in self.probes if name == tool)
-            self.probes.append((tool, key))
+            before = sum(1 for probe in self.probes if probe.tool == tool)
+            self.probes.append(Probe(tool, key, time.time()))
             known = any(entry.key == key for entry in self.ledger)
         script = self.probe_answers.get(tool) or ["ledger"]
         answer = script[min(before, len(script) - 1)]

@@ -69,7 +69,7 @@ static void the_list_names_every_point_once(void **state)
         assert_int_equal((size_t)(tab - line), strlen(name));
         assert_memory_equal(line, name, strlen(name));
         assert_true(strncmp(name, "planner_", 8) == 0 || strncmp(name, "executor_", 9) == 0 ||
-                    strncmp(name, "cli_", 4) == 0);
+                    strncmp(name, "daemon_", 7) == 0);
         assert_true(strlen(tab) > 20); /* a sentence, with its full stop */
         assert_int_equal(tab[strlen(tab) - 1], '.');
     }
