@@ -117,7 +117,7 @@ store_ticket store_take_announcements(struct store *s, int limit, store_ids_done
 
 static void take_encode(struct store *s, struct store_batch *b)
 {
-    (void)s;
+    pg_add_int8(&b->params, s->worker);
     pg_add_int4(&b->params, b->ops[0]->ask.limit);
 }
 
@@ -141,8 +141,9 @@ static void take_refuse(struct store *s, struct store_op *op, const struct error
 }
 
 const struct store_lane_def store_lane_take_announcements = {
-    .statement = { "take_announcements", "SELECT id FROM pawl.take_announcements($1) AS id" },
+    .statement = { "take_announcements", "SELECT id FROM pawl.take_announcements($1, $2) AS id" },
     .batch_max = 1,
+    .for_worker = true,
     .encode = take_encode,
     .decode = take_decode,
     .refuse = take_refuse,

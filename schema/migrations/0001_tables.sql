@@ -422,7 +422,8 @@ CREATE TABLE pawl.announcements (
     step        int  NOT NULL,
     type        text NOT NULL CHECK (type IN ('accepted', 'waiting', 'succeeded', 'failed', 'cancelled')),
     at          timestamptz NOT NULL DEFAULT now(),
-    taken_until timestamptz NOT NULL,
+    taken_until timestamptz NOT NULL, -- till then somebody is about to send it
+    taken_by    bigint,               -- this one; when it is declared dead, it is due
     -- of an end: the run's own row forgets them when it is retried
     version     int,
     error_code  text,

@@ -77,8 +77,8 @@ BEGIN
         INSERT INTO agent_run_inputs (run_id, input, source, request_id, meta, created_by)
         SELECT m.run_id, m.input::json, m.source, m.id, m.meta::json, p_by FROM made m
     ), told AS (
-        INSERT INTO announcements (run_id, epoch, step, type, taken_until)
-        SELECT m.run_id, 1, 1, 'accepted', CASE WHEN p_worker IS NULL THEN now() ELSE now() + interval '10 s' END
+        INSERT INTO announcements (run_id, epoch, step, type, taken_until, taken_by)
+        SELECT m.run_id, 1, 1, 'accepted', CASE WHEN p_worker IS NULL THEN now() ELSE now() + interval '10 s' END, p_worker
         FROM made m
         RETURNING announcements.id, announcements.run_id
     )
@@ -113,8 +113,9 @@ $$;
 -- What is still claimed is closed too: a call that is not read-only and may
 -- have been sent is `unknown`, never `cancelled`; its holder is told at its
 -- next beat, and what it still brings is stored and advances nothing.
+-- p_taker: who is about to announce it; NULL: whoever looks next.
 CREATE FUNCTION pawl.end_runs(
-    p_run uuid[], p_status text[], p_code text[], p_error text[], p_taken_until timestamptz, v_lo uuid, v_hi uuid
+    p_run uuid[], p_status text[], p_code text[], p_error text[], p_taker bigint, v_lo uuid, v_hi uuid
 ) RETURNS TABLE (run_id uuid, event_id bigint)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -157,8 +158,9 @@ BEGIN
         WHERE r.run_id = u.run_id
         RETURNING r.run_id, r.epoch, r.step, r.status, r.version, r.error_code, r.error
     )
-    INSERT INTO announcements (run_id, epoch, step, type, taken_until, version, error_code, error)
-    SELECT e.run_id, e.epoch, e.step, e.status, p_taken_until, e.version, e.error_code, e.error FROM ended e
+    INSERT INTO announcements (run_id, epoch, step, type, taken_until, taken_by, version, error_code, error)
+    SELECT e.run_id, e.epoch, e.step, e.status, clock_timestamp() + CASE WHEN p_taker IS NULL THEN interval '0' ELSE interval '10 s' END,
+           p_taker, e.version, e.error_code, e.error FROM ended e
     RETURNING announcements.run_id, announcements.id;
 END
 $$;
@@ -185,9 +187,9 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pawl, pg_temp SET jit = o
 $$;
 
 -- Announcements that nobody has taken, or whose taker did not manage.
-CREATE FUNCTION pawl.take_announcements(p_limit int) RETURNS SETOF bigint
+CREATE FUNCTION pawl.take_announcements(p_worker bigint, p_limit int) RETURNS SETOF bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pawl, pg_temp AS $$
-    UPDATE announcements n SET taken_until = clock_timestamp() + interval '10 s'
+    UPDATE announcements n SET taken_until = clock_timestamp() + interval '10 s', taken_by = p_worker
     FROM (SELECT a.id FROM announcements a WHERE a.taken_until <= clock_timestamp()
           ORDER BY a.id LIMIT p_limit FOR UPDATE SKIP LOCKED) due
     WHERE n.id = due.id

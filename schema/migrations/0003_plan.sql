@@ -281,7 +281,7 @@ BEGIN
     INTO v_ended, v_status, v_code, v_error
     FROM unnest(v_item) i WHERE p_outcome[i + 1] IN ('final', 'fail');
     SELECT array_agg(x.run_id), array_agg(x.event_id) INTO v_ended, v_event
-    FROM end_runs(v_ended, v_status, v_code, v_error, clock_timestamp() + interval '10 s', v_lo, v_hi) x;
+    FROM end_runs(v_ended, v_status, v_code, v_error, p_worker, v_lo, v_hi) x;
     END IF;
 
     RETURN QUERY

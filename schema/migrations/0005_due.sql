@@ -45,7 +45,7 @@ BEGIN
         RETURN QUERY SELECT 'moved', e.run_id, 0, 0, false
         FROM end_runs(v_late, array_fill('failed'::text, ARRAY[cardinality(v_late)]),
                       array_fill('deadline_exceeded'::text, ARRAY[cardinality(v_late)]),
-                      array_fill('the run took longer than its limit'::text, ARRAY[cardinality(v_late)]), v_now, v_lo, v_hi) e;
+                      array_fill('the run took longer than its limit'::text, ARRAY[cardinality(v_late)]), NULL, v_lo, v_hi) e;
     END IF;
 
     -- suspensions whose time is over get their default end

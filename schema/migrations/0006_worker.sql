@@ -156,6 +156,7 @@ DECLARE
     v_plans      uuid[];
     v_killers    uuid[];
     v_calls      uuid[];
+    v_moved      uuid[];
 BEGIN
     SELECT array_agg(r.run_id) INTO v_plans FROM agent_runs r WHERE r.ended_at IS NULL AND r.claim_by = ANY (p_worker);
     SELECT array_agg(DISTINCT a.run_id) INTO v_calls FROM agent_actions a
@@ -174,17 +175,21 @@ BEGIN
         PERFORM end_runs(v_killers, array_fill('failed'::text, ARRAY[cardinality(v_killers)]),
                          array_fill('killed_workers'::text, ARRAY[cardinality(v_killers)]),
                          array_fill(format('%s planners died while they planned this step; look at their logs, then retry the run',
-                                           v_deaths_max), ARRAY[cardinality(v_killers)]), clock_timestamp(), v_lo, v_hi);
+                                           v_deaths_max), ARRAY[cardinality(v_killers)]), NULL, v_lo, v_hi);
     END IF;
 
-    PERFORM settle_calls(z.run, z.step, z.index, z.version, z.outcome, z.nothing, z.code, z.error, z.retry, z.took, true, v_lo, v_hi)
+    SELECT array_agg(s.run_id) FILTER (WHERE s.next_step > 0) INTO v_moved
     FROM (SELECT array_agg(a.run_id) AS run, array_agg(a.step) AS step, array_agg(a.index) AS index, array_agg(a.version) AS version,
                  array_agg('unknown'::text) AS outcome, array_agg(NULL::text) AS nothing,
                  array_agg('worker_died'::text) AS code,
                  array_agg('the process that made this call died before it had an answer'::text) AS error,
                  array_agg(0::bigint) AS retry, array_agg(NULL::int) AS took
-          FROM agent_actions a WHERE a.status = 'running' AND a.claim_by = ANY (p_worker)) z
+          FROM agent_actions a WHERE a.status = 'running' AND a.claim_by = ANY (p_worker)) z,
+         settle_calls(z.run, z.step, z.index, z.version, z.outcome, z.nothing, z.code, z.error, z.retry, z.took, true, v_lo, v_hi) s
     WHERE z.run IS NOT NULL;
+    IF v_moved IS NOT NULL THEN -- their next step is nobody's to ring for
+        UPDATE agent_runs r SET due_at = least(clock_timestamp(), r.deadline) WHERE r.run_id = ANY (v_moved) AND r.ended_at IS NULL;
+    END IF;
 
     PERFORM settle_calls(z.run, z.step, z.index, z.version, z.outcome, z.nothing, z.code, z.error, z.retry, z.took, true, v_lo, v_hi)
     FROM (SELECT array_agg(a.run_id) AS run, array_agg(a.step) AS step, array_agg(a.index) AS index, array_agg(a.version) AS version,
@@ -192,6 +197,10 @@ BEGIN
                  array_agg(a.error) AS error, array_agg(0::bigint) AS retry, array_agg(NULL::int) AS took
           FROM agent_actions a WHERE a.probe_by = ANY (p_worker) AND a.open) z
     WHERE z.run IS NOT NULL;
+
+    WITH theirs AS MATERIALIZED ( -- in the order of announce()
+        SELECT n.id FROM announcements n WHERE n.taken_by = ANY (p_worker) ORDER BY n.id FOR UPDATE)
+    UPDATE announcements n SET taken_until = least(n.taken_until, clock_timestamp()) FROM theirs t WHERE n.id = t.id;
 
     DELETE FROM cancellations k WHERE k.incarnation = ANY (p_worker);
 END

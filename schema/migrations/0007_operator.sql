@@ -69,7 +69,7 @@ BEGIN
     IF v_run IS NOT NULL THEN
         PERFORM end_runs(v_run, array_fill('cancelled'::text, ARRAY[cardinality(v_run)]),
                          array_fill('cancelled'::text, ARRAY[cardinality(v_run)]),
-                         array_fill(coalesce(p_reason, 'cancelled by ' || p_who), ARRAY[cardinality(v_run)]), clock_timestamp(), v_lo, v_hi);
+                         array_fill(coalesce(p_reason, 'cancelled by ' || p_who), ARRAY[cardinality(v_run)]), NULL, v_lo, v_hi);
         INSERT INTO audit (who, verb, run_id, detail) SELECT p_who, 'cancel', u, json_build_object('reason', p_reason) FROM unnest(v_run) u;
     END IF;
     RETURN QUERY

@@ -54,6 +54,7 @@ SELECT t.claim(:a, :'run', 0, 1) \gset _
 SELECT is(t.kill(:a), 'dead', 'the executor dies');
 SELECT is(t.call_state(:'run', 1, 0), 'unknown v1', 'nobody knows whether the tool ran');
 SELECT is(t.run_state(:'run'), 'running step=2 open=0 waiting=0', 'the model will read that');
+SELECT ok((SELECT due_at <= clock_timestamp() FROM agent_runs WHERE run_id = :'run'), 'and its step is due at once: nobody rings for it');
 SELECT t.claim_plan(:p, :'run', 9) \gset _
 SELECT is(t.commit(:a, :'run', 1, 0, 1, 1, 'succeeded'), 'stale unknown next=0', 'a late result does not change what the model reads');
 SELECT is(t.commit_plan(:p, :'run', 9, '{send,send}', NULL, '{"to x","to y"}'), 'ok running open=2 next=0', 'the model calls it again');

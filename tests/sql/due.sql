@@ -92,8 +92,14 @@ SELECT is((SELECT count(*) FROM cancellations WHERE incarnation = :e), 0::bigint
 
 -- announcements
 UPDATE announcements SET taken_until = now() - interval '1 s';
-SELECT isnt((SELECT count(*) FROM take_announcements(100)), 0::bigint, 'announcements that nobody made are taken up');
-SELECT is((SELECT count(*) FROM take_announcements(100)), 0::bigint, 'by one process');
+SELECT isnt((SELECT count(*) FROM take_announcements(NULL, 100)), 0::bigint, 'announcements that nobody made are taken up');
+SELECT is((SELECT count(*) FROM take_announcements(NULL, 100)), 0::bigint, 'by one process');
+UPDATE announcements SET taken_until = now() - interval '1 s';
+SELECT t.worker('planner', 'host/taker') AS taker \gset
+SELECT isnt((SELECT count(*) FROM take_announcements(:taker, 100)), 0::bigint, 'a process takes them');
+SELECT is((SELECT count(*) FROM take_announcements(:p, 100)), 0::bigint, 'others leave them to it while it lives');
+SELECT is((SELECT answer FROM declare_dead(:p, ARRAY[:taker]::bigint[], ARRAY[0::bigint])), 'dead', 'it dies');
+SELECT is((SELECT count(*) FROM take_announcements(:p, 100)), (SELECT count(*) FROM announcements), 'what it had not done is due at once');
 SELECT is(announce((SELECT array_agg(id) FROM announcements)), (SELECT count(*)::int FROM announcements), 'and forgotten when the broker has them');
 
 SELECT * FROM finish();

@@ -173,7 +173,7 @@ class Walk:
     def announce(self):
         """Somebody announces what is due to be; sometimes it dies before the broker's answer is noted."""
         world = self.world
-        ids = [r[0] for r in world.ask("SELECT * FROM pawl.take_announcements(%s)", self.random.choice([1, 3, 100]))]
+        ids = [r[0] for r in world.ask("SELECT * FROM pawl.take_announcements(NULL, %s)", self.random.choice([1, 3, 100]))]
         if not ids:
             return
         world.say(f"announce {ids}")
