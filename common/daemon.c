@@ -314,7 +314,8 @@ static void on_due(void *arg, enum outcome outcome, const struct store_due *due,
     }
     if (count > 0)
         FAULT_POINT(DAEMON_AFTER_DUE);
-    life->hungry = count >= (size_t)life->due_asked;
+    life->hungry = count >= (size_t)life->due_asked || life->missed;
+    life->missed = false;
     for (size_t i = 0; i < count && life->state == DAEMON_WORKING; i++) {
         if (due[i].what == STORE_DUE_MOVED)
             continue;
@@ -351,6 +352,16 @@ static void on_sweep_timer(void *arg)
     daemon_sweep_now(d);
     if (life->work->on_sweep)
         life->work->on_sweep(life->self);
+}
+
+/* What the dead held is due now, and the timer may be a second away. */
+static void on_gone(void *arg)
+{
+    struct daemon *d = arg;
+    if (d->life->state != DAEMON_WORKING)
+        return;
+    d->life->missed = d->life->due_op != 0; /* that answer may be older than the death */
+    on_sweep_timer(d);
 }
 
 /* ---- the beginning ----------------------------------------------------------------------- */
@@ -504,6 +515,7 @@ static enum outcome begin_beating(struct daemon *d, struct error *err)
         .on_refused = on_refused,
         .on_link = on_beat_link,
         .on_cancel = on_cancel,
+        .on_gone = on_gone,
         .on_catalog = on_catalog,
         .on_dead = on_dead,
     };

@@ -33,7 +33,8 @@ struct daemon_life {
 
     store_ticket due_op;
     int due_asked;
-    bool hungry; /* the last batch of due work was full */
+    bool hungry; /* there may be more due than the last batch had */
+    bool missed; /* somebody was buried while we asked */
 
     struct loop_timer sweep, grace, goodbye;
     struct loop_task progress;

@@ -35,7 +35,7 @@ struct cancel {
 
 /* From the thread to the loop. */
 struct mail {
-    bool registered, dead, catalog, refused, link;
+    bool registered, dead, catalog, refused, link, gone;
     bool link_up;
     int64_t incarnation;
     struct error text; /* of `refused` or `link` */
@@ -128,6 +128,12 @@ static void tell_refused(struct heartbeat *h, const struct error *err)
     post(h);
 }
 
+static void tell_gone(struct heartbeat *h)
+{
+    open_mail(h)->gone = true;
+    post(h);
+}
+
 static void on_wake(void *arg)
 {
     struct heartbeat *h = arg;
@@ -149,6 +155,8 @@ static void on_wake(void *arg)
     for (size_t i = 0; i < mail.cancel_count; i++)
         calls->on_cancel(calls->arg, &mail.cancels[i].run, mail.cancels[i].step,
                          mail.cancels[i].index);
+    if (mail.gone)
+        calls->on_gone(calls->arg);
     if (mail.dead)
         calls->on_dead(calls->arg);
 }
@@ -290,6 +298,8 @@ static enum outcome declare_dead(struct heartbeat *h, const struct liveness_verd
         tell_verdict(verdict, pg_text(rows, row, 1));
     }
     pg_result_free(rows);
+    if (outcome == OK)
+        tell_gone(h);
     return outcome;
 }
 
@@ -364,6 +374,8 @@ static void read_beat(struct heartbeat *h, const struct pg_result *rows, int64_t
         }
     }
     *verdicts = liveness_end(&h->liveness, out);
+    if (h->liveness.lost > 0)
+        tell_gone(h);
     read_cancels(h, rows);
     if (!alive) {
         *verdicts = 0; /* who is dead himself judges nobody */

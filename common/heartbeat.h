@@ -57,6 +57,8 @@ struct heartbeat_calls {
     /* The run of a claim of ours has ended; index -1: the plan of that step.  Told
      * again with every beat until the claim is committed (or handed back).   */
     void (*on_cancel)(void *arg, const struct uuid *run, int step, int index);
+    /* Others have ended, or died: what they held may be due now. */
+    void (*on_gone)(void *arg);
     void (*on_catalog)(void *arg); /* something was published; also after registering */
     void (*on_dead)(void *arg);    /* once: come back as a new incarnation */
 };

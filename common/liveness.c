@@ -75,11 +75,14 @@ void liveness_see(struct liveness *l, int64_t worker, int64_t beat, bool lock_fr
 size_t liveness_end(struct liveness *l, struct liveness_verdict out[LIVENESS_VERDICTS_MAX])
 {
     size_t kept = 0, verdicts = 0;
+    l->lost = 0;
     l->last_ms = l->received_ms;
     for (size_t i = 0; i < l->count; i++) {
         struct liveness_peer p = l->peers[i];
-        if (!p.seen)
+        if (!p.seen) {
+            l->lost++;
             continue;
+        }
         l->peers[kept++] = p;
         bool by_lock = p.free_since_ms != NEVER && l->sent_ms - p.free_since_ms >= l->free_after_ms;
         bool by_silence = l->sent_ms - p.since_ms >= l->dead_after_ms;

@@ -48,6 +48,7 @@ struct liveness {
     int64_t dead_after_ms, free_after_ms, gap_ms;
     struct liveness_peer *peers;
     size_t count, room;
+    size_t lost;     /* peers that were there at the last look and are not at this one */
     int64_t last_ms; /* when the last look ended; -1: none on this connection */
     int64_t sent_ms, received_ms;
 };
@@ -69,7 +70,7 @@ void liveness_reset(struct liveness *l);
 
 /* One look: our own beat went through, in a statement that left us at `sent_ms` and
  * whose answer came at `received_ms`; then each living peer in it; then the
- * verdicts.  Peers that were not seen are forgotten.                        */
+ * verdicts.  Peers that were not seen are forgotten, and counted in `lost`.  */
 void liveness_begin(struct liveness *l, int64_t sent_ms, int64_t received_ms);
 void liveness_see(struct liveness *l, int64_t worker, int64_t beat, bool lock_free);
 size_t liveness_end(struct liveness *l, struct liveness_verdict out[LIVENESS_VERDICTS_MAX]);

@@ -37,7 +37,7 @@ static int teardown(void **state)
 
 struct told {
     int64_t incarnation;
-    int catalogs, cancels, deads, refusals, ups, downs;
+    int catalogs, cancels, deads, gones, refusals, ups, downs;
     struct uuid run;
     int step, index;
     char text[300];
@@ -76,6 +76,11 @@ static void on_catalog(void *arg)
     ((struct told *)arg)->catalogs++;
 }
 
+static void on_gone(void *arg)
+{
+    ((struct told *)arg)->gones++;
+}
+
 static void on_dead(void *arg)
 {
     ((struct told *)arg)->deads++;
@@ -98,6 +103,7 @@ static struct heartbeat *beat(struct world *w, struct told *t, const char *insta
                                      .on_refused = on_refused,
                                      .on_link = on_link,
                                      .on_cancel = on_cancel,
+                                     .on_gone = on_gone,
                                      .on_catalog = on_catalog,
                                      .on_dead = on_dead };
     assert_ok(heartbeat_start(&h, &w->loop, &options, &calls, &err), &err);
@@ -275,6 +281,22 @@ static void test_killed_process_is_noticed_by_its_lock(void **state)
     assert_int_equal(world_int(&world, "SELECT ended_by FROM pawl.workers WHERE incarnation = %lld",
                                (long long)m.incarnation),
                      t.incarnation);
+    UNTIL(&world, t.gones > 0, 2000); /* its work is looked for at once */
+    end_here(h, &t);
+}
+
+static void test_it_is_told_when_others_were_buried(void **state)
+{
+    struct told t = { 0 };
+    struct heartbeat *h = beat_here(&t, "here/1");
+    struct member m = start_member("there/5");
+    (void)state;
+    for (int i = 0; i < 20; i++)
+        loop_turn(&world.loop, 50);
+    assert_int_equal(t.gones, 0);
+    world_sql(&world, "SELECT pawl.hand_back(%lld)", (long long)m.incarnation);
+    UNTIL(&world, t.gones > 0, 3000);
+    kill_member(&m);
     end_here(h, &t);
 }
 
@@ -415,6 +437,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_it_beats),
         cmocka_unit_test(test_catalogue_and_cancelled_claims),
         cmocka_unit_test(test_killed_process_is_noticed_by_its_lock),
+        cmocka_unit_test(test_it_is_told_when_others_were_buried),
         cmocka_unit_test(test_restarted_process_buries_its_predecessor),
         cmocka_unit_test(test_stopped_process_is_noticed_by_its_silence),
         cmocka_unit_test(test_blocked_loop_aborts),

@@ -112,6 +112,28 @@ static void test_free_lock_of_one_who_beats(void **state)
     liveness_release(&s.l);
 }
 
+static void test_who_is_not_listed_any_more_is_lost_once(void **state)
+{
+    struct scene s;
+    struct liveness_verdict out[LIVENESS_VERDICTS_MAX];
+    (void)state;
+    scene_open(&s);
+    look(&s, 1);
+    look(&s, 1);
+    assert_int_equal(s.l.lost, 0);
+    for (int i = 0; i < 2; i++) {
+        liveness_begin(&s.l, s.now_ms, s.now_ms);
+        liveness_see(&s.l, OTHER, ++s.other_beat, false);
+        assert_int_equal(liveness_end(&s.l, out), 0);
+        assert_int_equal(s.l.lost, i == 0);
+        s.now_ms += BEAT;
+    }
+    liveness_reset(&s.l); /* on a new connection nobody is known, so nobody is missed */
+    look(&s, 1);
+    assert_int_equal(s.l.lost, 0);
+    liveness_release(&s.l);
+}
+
 /* Two looks that follow at once do not make half a second. */
 static void test_two_quick_looks(void **state)
 {
@@ -240,6 +262,7 @@ int main(void)
         cmocka_unit_test(test_who_beats_lives),
         cmocka_unit_test(test_free_lock_at_two_looks_is_death),
         cmocka_unit_test(test_free_lock_of_one_who_beats),
+        cmocka_unit_test(test_who_is_not_listed_any_more_is_lost_once),
         cmocka_unit_test(test_two_quick_looks),
         cmocka_unit_test(test_pause_of_the_observer),
         cmocka_unit_test(test_slow_answers),
