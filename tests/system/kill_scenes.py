@@ -14,7 +14,7 @@ SEND = {"send": {"on_unknown": "probe", "timeout": "2s"}}  # not repeatable; can
 PAY = {"pay": {"timeout": "10s"}}  # not repeatable, and nobody can be asked
 
 
-class Scene:
+class Plain:
     """Requests by Kafka, one after the other: a step with a call of each kind, then the answer."""
 
     tools = {**LOOK, **SEND, **PAY}
@@ -32,6 +32,9 @@ class Scene:
     def set_up(self, kill):
         kill.stack.publish(tools=self.tools)
         kill.stack.model.script(Call(*[(tool, {"n": 1}) for tool in self.tools]), Say("done"))
+        if kill.point == "executor_during_call":
+            for tool in self.tools:  # long enough to have a middle
+                kill.stack.tools.behave(tool, After(0.5))
 
     def before(self, kill):
         """Just before the victim is started with its fault armed."""
@@ -48,7 +51,7 @@ class Scene:
         """What is special about this way to die."""
 
 
-class Blind(Scene):
+class Blind(Plain):
     """The only call is not repeatable, and nobody can say whether it happened."""
 
     tools = PAY
@@ -63,7 +66,7 @@ class Blind(Scene):
         assert "may have" in told.results()["call_1_0"] or "unknown" in told.results()["call_1_0"]
 
 
-class Probe(Scene):
+class Probe(Plain):
     """The tool closes the connection without an answer, so that it has to be asked."""
 
     tools = {"send": {"on_unknown": "probe", "timeout": "500ms", "connect_timeout": "400ms"}}
@@ -74,13 +77,13 @@ class Probe(Scene):
         kill.stack.tools.behave("send", CloseWithoutAnswer())
 
 
-class Thinking(Scene):
+class Thinking(Plain):
     """Wherever it dies, a model call may be in flight."""
 
     wasted = 1
 
 
-class ModelFails(Scene):
+class ModelFails(Plain):
     """The first answer of the model is an error that may pass."""
 
     asks = 2
@@ -90,7 +93,7 @@ class ModelFails(Scene):
         kill.stack.model.script([Status(500), Call(*[(tool, {"n": 1}) for tool in self.tools])], Say("done"))
 
 
-class Cancel(Scene):
+class Cancel(Plain):
     """A person cancels the run while a call is in flight."""
 
     tools = PAY
@@ -118,7 +121,7 @@ class Cancel(Scene):
         wait_until(lambda: not kill.stack.sql("SELECT FROM pawl.cancellations"), "no cancellation is left over")
 
 
-class Due(Scene):
+class Due(Plain):
     """No doorbell is heard: what is to be done is found in Postgres."""
 
     def config(self, kill, kind):
@@ -135,7 +138,7 @@ class Take(Due):
     signs = ("events",)
 
 
-class Suspect(Scene):
+class Suspect(Plain):
     """A planner has died just before: the records that it may have held are read one at a time."""
 
     def before(self, kill):
@@ -148,7 +151,7 @@ class Suspect(Scene):
             wait_until(lambda: kill.stack.workers("dead"), "the peer has noticed")
 
 
-class DeadLetter(Scene):
+class DeadLetter(Plain):
     """Records that cannot be read as requests."""
 
     def feed(self, kill, n):
@@ -178,7 +181,7 @@ class DeadLetter(Scene):
         assert not counts
 
 
-class Register(Scene):
+class Register(Plain):
     """It dies before it has looked at anything; a run comes later."""
 
     orphans = False
@@ -190,7 +193,7 @@ class Register(Scene):
         kill.later.append(lambda: kill.request(0))
 
 
-class Declare(Scene):
+class Declare(Plain):
     """A third process was killed in a call; the victim declares it dead and dies at once, while all
     others are asleep."""
 
@@ -227,7 +230,7 @@ class Declare(Scene):
             process.go_on()
 
 
-class Leave(Scene):
+class Leave(Plain):
     """SIGTERM while it holds a call."""
 
     tools = PAY
@@ -259,10 +262,10 @@ SCENES = {
     "planner_after_retry_commit": [ModelFails],
     "planner_after_cancel": [Cancel],
     "planner_after_take": [Take],
-    "executor_after_claim": [Scene, Blind],
-    "executor_before_send": [Scene, Blind],
-    "executor_during_call": [Scene, Blind],
-    "executor_after_call": [Scene, Blind],
+    "executor_after_claim": [Plain, Blind],
+    "executor_before_send": [Plain, Blind],
+    "executor_during_call": [Plain, Blind],
+    "executor_after_call": [Plain, Blind],
     "executor_after_cancel": [Cancel],
     "executor_after_probe_claim": [Probe],
     "executor_after_probe": [Probe],

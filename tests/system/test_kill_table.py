@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from kill_judge import Kill, write_row
-from kill_scenes import SCENES, Scene
+from kill_scenes import SCENES, Plain
 from stack import ROOT, build_dir
 
 BESIDE = 10  # they mostly wait
@@ -30,7 +30,7 @@ def listed():
 def rows():
     for point in listed():
         for kind in PREFIXES[point.split("_")[0]]:
-            for scene in SCENES.get(point, [Scene]):
+            for scene in SCENES.get(point, [Plain]):
                 for way in WAYS:
                     yield kind, point, way, scene
 
