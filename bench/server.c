@@ -7,14 +7,20 @@
  *                                 the number of tool messages in the request.
  *                                 "model": "scripted;s=8;k=2;b=1024" has 8
  *                                 steps, 2 calls a step, contents of 1024 bytes.
- *                                 Answers at once; streamed when asked.
- *     POST /tool                  answers at once with 1 KB
+ *                                 Answers at once, or with ";d=1000;e=5000" after 1 to 5 s;
+ *                                 streamed when asked.
+ *     POST /tool                  answers with 1 KB, at once or after /tool?d=...&e=...
  *     GET  /stats                 {"model": calls, "tool": calls, "keys": different keys,
- *                                  "dup": calls with a key seen before}
+ *                                  "dup": calls with a key seen before,
+ *                                  "model_again": model calls for a step of a conversation that
+ *                                  was asked for before, "model_cut", "tool_cut": calls whose
+ *                                  caller had hung up when their answer was due}
  *     POST /reset
  *
  * Nothing is de-duplicated: it counts.  Loopback only.
  */
+#include "waiting.h"
+
 #include <arpa/inet.h>
 #include <microhttpd.h>
 #include <pthread.h>
@@ -29,31 +35,45 @@ enum { BODY_MAX = 16 << 20, ANSWER_MAX = 1 << 20, KEYS = 1 << 22 };
 
 struct script {
     int steps, calls, bytes;
+    int wait_ms, wait_max_ms;
 };
 
 struct body {
     char *data;
     size_t len, cap;
+    bool counted; /* it was read to its end, and has waited since */
+    atomic_bool gone;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static long model_calls, tool_calls, keys, doubled;
+static long model_calls, tool_calls, keys, doubled, model_again, model_cut, tool_cut;
 static unsigned long *seen; /* open addressing: hashes of the keys */
 
-static void count_key(const char *key)
+static unsigned long hash(unsigned long h, const char *text, size_t n)
 {
-    unsigned long h = 1469598103934665603UL;
-    for (const char *p = key; *p; p++)
-        h = (h ^ (unsigned char)*p) * 1099511628211UL;
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ (unsigned char)text[i]) * 1099511628211UL;
+    return h;
+}
+
+/* Whether it was seen before; from now on it was. */
+static bool note(unsigned long h)
+{
     h |= 1;
     size_t at = h % KEYS;
     while (seen[at] && seen[at] != h)
         at = (at + 1) % KEYS;
-    if (seen[at])
+    bool before = seen[at] == h;
+    seen[at] = h;
+    return before;
+}
+
+static void count_key(const char *key)
+{
+    if (note(hash(1469598103934665603UL, key, strlen(key))))
         doubled++;
     else
         keys++;
-    seen[at] = h;
 }
 
 static int number_after(const char *text, const char *name, int otherwise)
@@ -70,7 +90,13 @@ static struct script read_script(const char *body)
         snprintf(text, sizeof text, "%.100s", at);
     text[strcspn(text, "\"")] = 0;
     return (struct script){ number_after(text, "s=", 8), number_after(text, "k=", 2),
-                            number_after(text, "b=", 1024) };
+                            number_after(text, "b=", 1024), number_after(text, "d=", 0),
+                            number_after(text, "e=", 0) };
+}
+
+static int patience_ms(int least_ms, int most_ms)
+{
+    return most_ms > least_ms ? least_ms + (int)(random() % (most_ms - least_ms)) : least_ms;
 }
 
 static int count_results(const char *body)
@@ -82,6 +108,16 @@ static int count_results(const char *body)
         n += strncmp(v, "\"tool\"", 6) == 0;
     }
     return n;
+}
+
+/* A step is known by what the user said and by how many results there are. */
+static void count_step(const char *body)
+{
+    const char *said = strstr(body, "\"user\"");
+    int results = count_results(body);
+    unsigned long h = hash(7809847782465536322UL, (const char *)&results, sizeof results);
+    if (said)
+        model_again += note(hash(h, said, strcspn(said, "}")));
 }
 
 struct text {
@@ -208,10 +244,13 @@ static enum MHD_Result work(struct MHD_Connection *c)
 
 static enum MHD_Result tell(struct MHD_Connection *c)
 {
-    char *text = malloc(256);
+    enum { ROOM = 512 };
+    char *text = malloc(ROOM);
     pthread_mutex_lock(&lock);
-    int n = snprintf(text, 256, "{\"model\":%ld,\"tool\":%ld,\"keys\":%ld,\"dup\":%ld}\n",
-                     model_calls, tool_calls, keys, doubled);
+    int n = snprintf(text, ROOM,
+                     "{\"model\":%ld,\"tool\":%ld,\"keys\":%ld,\"dup\":%ld,"
+                     "\"model_again\":%ld,\"model_cut\":%ld,\"tool_cut\":%ld}\n",
+                     model_calls, tool_calls, keys, doubled, model_again, model_cut, tool_cut);
     pthread_mutex_unlock(&lock);
     return answer(c, text, (size_t)n, "application/json");
 }
@@ -219,7 +258,7 @@ static enum MHD_Result tell(struct MHD_Connection *c)
 static enum MHD_Result reset(struct MHD_Connection *c)
 {
     pthread_mutex_lock(&lock);
-    model_calls = tool_calls = keys = doubled = 0;
+    model_calls = tool_calls = keys = doubled = model_again = model_cut = tool_cut = 0;
     memset(seen, 0, KEYS * sizeof *seen);
     pthread_mutex_unlock(&lock);
     return tell(c);
@@ -237,6 +276,39 @@ static bool collect(struct body *b, const char *data, size_t n)
     b->len += n;
     b->data[b->len] = 0;
     return true;
+}
+
+static void count_call(struct MHD_Connection *c, const struct body *b, bool model)
+{
+    const char *key = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Idempotency-Key");
+    pthread_mutex_lock(&lock);
+    model_calls += model;
+    tool_calls += !model;
+    if (model && b->data)
+        count_step(b->data);
+    if (!model && key)
+        count_key(key);
+    pthread_mutex_unlock(&lock);
+}
+
+static void count_cut(bool model)
+{
+    pthread_mutex_lock(&lock);
+    model_cut += model;
+    tool_cut += !model;
+    pthread_mutex_unlock(&lock);
+}
+
+/* How long this call takes. */
+static int wait_of(struct MHD_Connection *c, const struct body *b, bool model)
+{
+    if (model) {
+        struct script s = read_script(b->data ? b->data : "");
+        return patience_ms(s.wait_ms, s.wait_max_ms);
+    }
+    const char *least = MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, "d");
+    const char *most = MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, "e");
+    return patience_ms(least ? atoi(least) : 0, most ? atoi(most) : 0);
 }
 
 static enum MHD_Result serve(void *arg, struct MHD_Connection *c, const char *url,
@@ -261,13 +333,17 @@ static enum MHD_Result serve(void *arg, struct MHD_Connection *c, const char *ur
     bool model = strcmp(url, "/v1/chat/completions") == 0;
     if (strcmp(method, "POST") != 0 || (!model && strcmp(url, "/tool") != 0))
         return MHD_NO;
-    const char *key = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Idempotency-Key");
-    pthread_mutex_lock(&lock);
-    model_calls += model;
-    tool_calls += !model;
-    if (!model && key)
-        count_key(key);
-    pthread_mutex_unlock(&lock);
+    if (!b->counted) {
+        b->counted = true;
+        count_call(c, b, model);
+        int wait_ms = wait_of(c, b, model);
+        if (wait_ms > 0) {
+            waiting_add(c, wait_ms, &b->gone);
+            return MHD_YES;
+        }
+    }
+    if (atomic_load(&b->gone))
+        count_cut(model);
     return model ? think(c, b->data ? b->data : "") : work(c);
 }
 
@@ -297,16 +373,18 @@ int main(int argc, char **argv)
     sigaddset(&stop, SIGTERM);
     sigaddset(&stop, SIGINT);
     pthread_sigmask(SIG_BLOCK, &stop, NULL);
-    struct MHD_Daemon *d =
-        MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TURBO, 0, NULL, NULL, serve, NULL,
-                         MHD_OPTION_SOCK_ADDR, &at, MHD_OPTION_NOTIFY_COMPLETED, finished, NULL,
-                         MHD_OPTION_CONNECTION_LIMIT, 20000u, MHD_OPTION_END);
+    struct MHD_Daemon *d = MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+        serve, NULL, MHD_OPTION_SOCK_ADDR, &at, MHD_OPTION_NOTIFY_COMPLETED, finished, NULL,
+        MHD_OPTION_CONNECTION_LIMIT, 20000u, MHD_OPTION_END);
     if (!seen || !d) {
         fprintf(stderr, "bench-server: cannot listen on 127.0.0.1:%s\n", argv[1]);
         return 1;
     }
+    waiting_start();
     int signal;
     sigwait(&stop, &signal);
+    waiting_stop();
     MHD_stop_daemon(d);
     return 0;
 }

@@ -112,11 +112,13 @@ static void on_log(const rd_kafka_t *client, int syslog_level, const char *facil
                    const char *text)
 {
     enum log_level level = level_of(syslog_level);
+    kafka_tsan_ours(true);
     /* One set of properties serves producers and consumers, so this is no news. */
     if (strstr(text, "will be ignored by this"))
         level = LOG_DEBUG;
     log_event(level, "kafka", LOG_STR("client", rd_kafka_name(client)),
               LOG_STR("facility", facility), LOG_STR("text", text), LOG_END);
+    kafka_tsan_ours(false);
 }
 
 /* ---- making a configuration ------------------------------------------------ */

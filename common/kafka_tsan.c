@@ -8,6 +8,12 @@
  * librdkafka uses are therefore these, made of pthreads; a definition in the
  * program goes before that of libc.  In glibc both kinds of objects are the same
  * in memory (that is how its own C11 functions are made).
+ *
+ * What librdkafka's threads read and write is not looked at: its atomics are not
+ * instrumented, so that a buffer freed there by the last of its owners looks like a
+ * race with what another owner, our loop, has read in it before.  Their locks still
+ * count, and so does every access of ours: of the loop's thread, and of callbacks
+ * on their threads (kafka_tsan_ours()).
  */
 #include "common/kafka_tsan.h"
 
@@ -17,6 +23,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <threads.h>
@@ -24,8 +31,8 @@
 _Static_assert(sizeof(mtx_t) >= sizeof(pthread_mutex_t), "a mutex fits");
 _Static_assert(sizeof(cnd_t) >= sizeof(pthread_cond_t), "a condition fits");
 
-/* librdkafka counts its references with atomics that are not instrumented, so
- * its own destruction of a lock looks like a race with the lock's last use.
+/* The same from the other side: librdkafka's code on our own thread.  Its own
+ * destruction of a lock looks like a race with the lock's last use.
  * Reports with one of our functions on top are not meant and not hidden.      */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
@@ -39,11 +46,20 @@ struct start {
     void *arg;
 };
 
-static void *run(void *arg)
+/* libtsan has these, and no header of gcc tells of them. */
+void __tsan_ignore_thread_begin(void);
+void __tsan_ignore_thread_end(void);
+
+static _Thread_local bool theirs; /* this thread is librdkafka's */
+
+void kafka_tsan_ours(bool begin)
 {
-    struct start start = *(struct start *)arg;
-    free(arg);
-    return (void *)(intptr_t)start.fn(start.arg);
+    if (!theirs)
+        return;
+    if (begin)
+        __tsan_ignore_thread_end();
+    else
+        __tsan_ignore_thread_begin();
 }
 
 static int answer(int error)
@@ -51,6 +67,17 @@ static int answer(int error)
     if (error == 0)
         return thrd_success;
     return error == ETIMEDOUT ? thrd_timedout : thrd_error;
+}
+
+static void *run(void *arg)
+{
+    struct start start = *(struct start *)arg;
+    free(arg);
+    theirs = true;
+    __tsan_ignore_thread_begin();
+    int result = start.fn(start.arg);
+    __tsan_ignore_thread_end();
+    return (void *)(intptr_t)result;
 }
 
 int thrd_create(thrd_t *thread, thrd_start_t fn, void *arg)
@@ -128,6 +155,13 @@ int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex,
 {
     return answer(
         pthread_cond_timedwait((pthread_cond_t *)condition, (pthread_mutex_t *)mutex, until));
+}
+
+#else
+
+void kafka_tsan_ours(bool begin)
+{
+    (void)begin;
 }
 
 #endif
