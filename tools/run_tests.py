@@ -11,7 +11,8 @@ Suites, in this order:
     asan          the C programs, and of the system tests what is marked `sql`, built with ASan and
                   UBSan; with --asan or --long all system tests
     kafka         with --long: the system tests, and the C programs about Kafka, on a real Apache Kafka
-    tsan          with --long: the C programs, built with ThreadSanitizer
+    tsan          with --long: the C programs and the system tests of the daemons, built with
+                  ThreadSanitizer
     fuzz          with --long: each fuzzer for FUZZ_SECONDS, from its corpus
 
 Every single test counts: each cmocka test, each pgTAP assertion, each pytest case. A program that
@@ -41,6 +42,9 @@ LIMIT_PYTEST_LONG = 5400
 FUZZ_SECONDS = 60
 
 SYSTEM = ["tests/store", "tests/system"]
+# What is about planner and executor, and their threads; the rest is the command line's.
+SYSTEM_TSAN = [f"tests/system/test_{name}.py" for name in
+               ("deploy", "executor_calls", "kill_table", "planner", "recovery_calls", "recovery_world", "requests")]
 
 
 class Tally:
@@ -258,7 +262,7 @@ def count_case(case, suite, tally):
 
 
 def run_pytest(build, suite, folders, options, tally, marker=None, more=None):
-    folders = [folder for folder in folders if list(ROOT.glob(f"{folder}/test_*.py"))]
+    folders = [folder for folder in folders if (ROOT / folder).is_file() or list(ROOT.glob(f"{folder}/test_*.py"))]
     if not folders:
         tally.skip(suite, "no test_*.py is there")
         return
@@ -327,6 +331,7 @@ def run_long(options, dev, tally):
     tsan = build_preset(options.build_root, "tsan", tally)
     if tsan:
         run_ctest(tsan, "tsan", options.filter, tally)
+        run_pytest(tsan, "tsan-system", SYSTEM_TSAN, options, tally, more={"PAWL_TEST_PATIENCE": "180"})
     fuzz = build_preset(options.build_root, "fuzz", tally)
     if fuzz:
         run_fuzzers(fuzz, options, tally)

@@ -86,7 +86,7 @@ def test_a_rolling_deploy_makes_nothing_unknown(stack):
     stack.up(planners=2, executors=2)
     stack.tools.behave("send", After(0.1))
     stack.publish(tools={"send": {}})
-    stack.model.script(*[Call(("send", {"n": n}), ("send", {"n": 100 + n})) for n in range(6)], Say("done"))
+    stack.model.script(*[Call(("send", {"n": n}), ("send", {"n": 100 + n}), pause=0.2) for n in range(6)], Say("done"))
     runs = [stack.run() for _ in range(6)]
     for name in ("executor-1", "planner-1", "executor-2", "planner-2"):
         process = stack.processes[name]
@@ -100,6 +100,7 @@ def test_a_rolling_deploy_makes_nothing_unknown(stack):
     statuses = {row["status"] for run in runs for row in run.actions()}
     assert statuses <= {"succeeded", "failed_before_effect"}  # the latter: handed back, not sent
     assert len(stack.model.asks) == 6 * 7
+    assert all(ask.answered for ask in stack.model.asks), "a model call was interrupted"
     assert not stack.workers("dead")
 
 
