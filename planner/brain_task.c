@@ -1,6 +1,7 @@
 #include "planner/brain_task.h"
 
 #include "common/config.h"
+#include "common/log.h"
 #include "common/memory.h"
 #include "common/metrics.h"
 
@@ -170,10 +171,14 @@ static void on_committed(void *arg, enum outcome outcome, const struct store_pla
 {
     struct brain_task *t = arg;
     t->op = 0;
-    if (outcome == OK)
+    if (outcome == OK) {
         count_commit(&t->plan.plan);
-    else if (outcome == STALE)
+    } else if (outcome == STALE) {
         metric_add(metric_with(&plans_total, "stale"), 1);
+        log_event(LOG_INFO, "plan came too late", LOG_UUID("run_id", &t->plan.run),
+                  LOG_INT("step", t->plan.plan.step), LOG_INT("version", t->plan.plan.version),
+                  LOG_END);
+    }
     const struct plan_event ev = {
         .ticket = t->ticket, .outcome = outcome, .err = err, .commit = commit
     };
