@@ -2,23 +2,17 @@
 
 import glob
 import os
-import socket
 import subprocess
 import threading
 import time
 
 import psycopg2
 
+from trouble import free_port
 from waiting import wait_until
 
 # The login roles of the tests, each with the rights of one role of the schema and no more.
 LOGINS = {"planner": "t_planner", "executor": "t_executor", "operator": "t_operator"}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def pg_bin():

@@ -20,7 +20,8 @@ import time
 import urllib.request
 import uuid
 
-from parts import Trouble, free_port, quantile, wait_for
+from figures import quantile
+from trouble import Trouble, free_port, wait_for
 
 DEATHS = ("takeover", "restart", "rolling")
 KINDS = ("executor", "planner")
