@@ -174,6 +174,17 @@ class Fleet:
         if self.kafka_nodes:
             subprocess.run([KAFKA_LOCAL, "stop", "-d", self.directory / "kafka"], capture_output=True, check=False)
 
+    def broker_started_at(self):
+        """When the embedded broker was started the last time; None: it never had to be started again."""
+        if not (self.embedded and self.own_postgres):
+            return None
+        try:
+            state = json.loads((self.directory / "stack/state.json").read_text())
+        except (OSError, ValueError):
+            return None  # it is being written
+        broker = next((p for p in state["processes"] if p["name"] == "broker"), None)
+        return broker["started_at_ms"] / 1000 if broker and broker["restarts"] else None
+
     # --- its parts ------------------------------------------------------------------------------
 
     def role_dsn(self, kind, application):

@@ -20,6 +20,11 @@ class Producer:
     def line(self, number, text):
         return json.dumps({"agent": self.agent, "input": text, "id": f"{self.marker}-{number}"}) + "\n"
 
+    def lost(self):
+        """Requests that were sent and have not been accepted."""
+        rows = self.fleet.ask("SELECT request_id FROM pawl.agent_run_inputs WHERE request_id LIKE %s", self.marker + "-%")
+        return sorted(set(range(self.sent)) - {int(row[0].rpartition("-")[2]) for row in rows})
+
     def words(self):
         return ["kcat", "-P", "-b", self.fleet.bootstrap, "-t", self.fleet.topics["requests"], "-X", "linger.ms=5", "-X", "acks=all"]
 
@@ -29,7 +34,13 @@ class Producer:
         done = subprocess.run(self.words(), input=lines, text=True, capture_output=True, timeout=60, check=False)
         if done.returncode:
             raise Trouble(f"kcat cannot produce: {done.stderr.strip()}")
-        self.sent += len(numbers)
+        self.sent = max(self.sent, max(numbers) + 1)
+
+    def start(self, number, text):
+        """Without Kafka, as the command line does: the run is there when it returns."""
+        words = ["run", "start", "--agent", self.agent, "--class", self.fleet.work_class, "--input", text]
+        self.fleet.pawl(*words, "--id", f"{self.marker}-{number}")
+        self.sent = max(self.sent, number + 1)
 
     def stream(self, number, text):
         """One more line for the process that stays."""

@@ -29,14 +29,15 @@ class Row:
 
 
 class Record:
-    def __init__(self, fleet, ledger, producer, deaths):
+    def __init__(self, fleet, ledger, producer, deaths, falls=()):
         self.ledger, self.deaths, self.sent = ledger, deaths, producer.sent
-        runs = self.rows(fleet, "run_id::text status error_code epoch step version request_id source",
-                         "SELECT r.run_id::text, r.status::text, r.error_code, r.epoch, r.step, r.version, i.request_id, i.source "
+        self.falls = falls  # when a broker that has everything in memory lost it
+        runs = self.rows(fleet, "run_id status error_code step ended_at request_id",
+                         "SELECT r.run_id::text, r.status::text, r.error_code, r.step, r.ended_at, i.request_id "
                          "FROM pawl.agent_runs r JOIN pawl.agent_run_inputs i USING (run_id) WHERE i.request_id LIKE %s",
                          producer.marker + "-%")
         for run in runs:
-            run.run_id, run.number = run.__dict__["run_id::text"], int(run.request_id.rpartition("-")[2])
+            run.number = int(run.request_id.rpartition("-")[2])
         self.runs = runs
         self.number = {run.run_id: run.number for run in runs}
         self.workers = {row.incarnation: row for row in self.rows(

@@ -63,7 +63,12 @@ def announced(record):
             by_run.setdefault(event["headers"]["ce_subject"], []).append((kind, event["headers"]["ce_id"]))
     ended = [run for run in record.runs if run.status in ENDS]
     yield Line("P1", "ends announced", sum(1 for run in ended if run.run_id in by_run))
-    yield wrong("P1", "ends not announced", [run.run_id for run in ended if run.run_id not in by_run])
+    silent = [run for run in ended if run.run_id not in by_run]
+    forgotten = [run for run in silent if record.falls and run.ended_at.timestamp() < max(record.falls)]
+    if record.falls:
+        yield Line("P1", "the embedded broker fell over, and forgot all it had", len(record.falls))
+        yield Line("P1", "ended before that: whether announced, it cannot say", len(forgotten))
+    yield wrong("P1", "ends not announced", [run.run_id for run in silent if run not in forgotten])
     yield wrong("P1", "announced as something else", [run.run_id for run in ended if {k for k, _ in by_run.get(run.run_id, [])} - {run.status}])
     yield wrong("P1", "one end announced under two ids", [r for r, ids in by_run.items() if len({i for _, i in ids}) > 1])
     yield Line("P1", "announced more than once, same id", sum(len(ids) > 1 for ids in by_run.values()))
@@ -188,6 +193,10 @@ def leaving(record, attack):
     broken = [f"call {call}" for call, rows in record.calls.items() for row in rows if row.worker in gone and row.status == "unknown"]
     broken += [f"run {key[0]} step {key[1]} version {claim.version}" for key in list(record.claims)
                for claim, why in lost_claims(record, key) if claim.worker in gone and why == "left"]
+    for key, asks in record.asks.items():
+        lost = [why for _, why in lost_claims(record, key)]
+        if len(asks) - any(plan.type != "error" for plan in record.plans[key]) > len(lost) - lost.count("handed back"):
+            broken.append(f"run {key[0]} step {key[1]}: given back after the model was asked")
     codes = Counter(code for name, code, what in attack.exits if what == "leave")
     yield Line("P7", "left in order (SIGTERM), by exit code", spread(codes), set(codes) <= {0})
     yield wrong("P7", "calls of theirs interrupted", broken)
