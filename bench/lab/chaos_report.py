@@ -33,6 +33,11 @@ def print_faults(attack):
     print(f"    {'not carried out: the victim was down':44} {len(attack.missed):6}")
 
 
+def print_brokers(chaos):
+    if chaos.brokers.every_s:
+        print(f"    {'nodes of Kafka killed':44} {chaos.brokers.done:6}")
+
+
 def print_moments(record):
     found, idle = moments(record)
     for (kind, what, point), deaths, items in found:
@@ -47,6 +52,7 @@ def print_report(chaos, record, lines):
     print(f"\n{len(attack.done)} faults in {seconds:.0f} s, seed {chaos.options.seed}; {chaos.twice} requests were sent twice\n")
     print("  what was done")
     print_faults(attack)
+    print_brokers(chaos)
     print("\n  where kills and stops met them               times   steps or calls, and the nearest fault point")
     print_moments(record)
     if attack.slow:

@@ -16,6 +16,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -55,6 +56,12 @@ def forget_settings():
     """What the user's shell says of pawl is not meant for processes that are started here."""
     for name in [name for name in os.environ if name.startswith("PAWL_")]:
         del os.environ[name]
+
+
+def command_line():
+    """What was asked for, without the password that a DSN may hold."""
+    words = sys.argv[1:]
+    return " ".join("..." if at and words[at - 1] == "--dsn" else word for at, word in enumerate(words))
 
 
 def commit():
@@ -109,9 +116,12 @@ class Fleet:
             if daemon.process and not daemon.running:
                 raise Trouble(f"{daemon.name} ended with {daemon.process.returncode}:\n{daemon.tail(5)}")
 
+    def kafka_local(self, command, *more):
+        return [str(KAFKA_LOCAL), command, "-d", str(self.directory / "kafka"), *more]
+
     def start_kafka(self):
-        words = [KAFKA_LOCAL, "start", "-d", self.directory / "kafka", "-n", self.kafka_nodes]
-        self.bootstrap = output_of(words).partition("bootstrap.servers=")[2].strip()
+        text = output_of(self.kafka_local("start", "-n", str(self.kafka_nodes)))
+        self.bootstrap = text.partition("bootstrap.servers=")[2].strip()
 
     def start_stack(self):
         """`pawl dev` without workers: Postgres with the schema in it, and the embedded broker if that is wanted."""
@@ -172,7 +182,7 @@ class Fleet:
         if self.connection:
             self.connection.close()
         if self.kafka_nodes:
-            subprocess.run([KAFKA_LOCAL, "stop", "-d", self.directory / "kafka"], capture_output=True, check=False)
+            subprocess.run(self.kafka_local("stop"), capture_output=True, check=False)
 
     def broker_started_at(self):
         """When the embedded broker was started the last time; None: it never had to be started again."""
@@ -184,6 +194,10 @@ class Fleet:
             return None  # it is being written
         broker = next((p for p in state["processes"] if p["name"] == "broker"), None)
         return broker["started_at_ms"] / 1000 if broker and broker["restarts"] else None
+
+    def check_broker(self):
+        if self.broker and not self.broker.running:
+            raise Trouble("the embedded broker (librdkafka's mock) fell over; name a Kafka (--kafka 1, --bootstrap HOSTS)")
 
     # --- its parts ------------------------------------------------------------------------------
 
@@ -207,8 +221,8 @@ class Fleet:
             "log": {"format": "json"},
         }
         path = self.directory / f"{daemon.instance.replace('/', '-')}.yaml"
-        path.write_text(json.dumps(config, indent=1))
-        path.chmod(0o600)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            json.dump(config, file, indent=1)  # a DSN may hold a password
         return [self.build / kind, "--config", path]
 
     def alive(self):
