@@ -7,10 +7,11 @@ declare -A packages=(
         libmicrohttpd-dev libssl-dev"
     [run]="postgresql python3 ca-certificates"
     [test]="libcmocka-dev postgresql-15-pgtap libtap-parser-sourcehandler-pgtap-perl
-        python3-pytest python3-psycopg2 kcat"
+        python3-pytest python3-psycopg2 kcat faketime"
     [lint]="clang-format clang-tidy cppcheck shellcheck git python3 python3-venv"
     [fuzz]="clang libclang-rt-14-dev llvm"
     [kafka]="openjdk-17-jre-headless maven"
+    [infra]="patroni python3-etcd etcd-server iproute2 iptables"
 )
 
 # deps GROUP...: installs what is missing of these groups, and is silent when nothing is.

@@ -22,11 +22,14 @@ def pg_bin():
 
 
 class Cluster:
-    """Listens on 127.0.0.1, and on a socket in its own directory."""
+    """Listens on 127.0.0.1, and on a socket in its own directory. `data` and `wal` are paths from
+    there, or None: "data", and within it; `options` are settings, NAME=VALUE."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, data=None, wal=None, options=()):
         self.directory = directory
-        self.data = directory / "data"
+        self.data = directory / (data or "data")
+        self.wal = directory / wal if wal else None
+        self.options = options
         self.port = free_port()
         self.bin = pg_bin()
         self.databases = 0
@@ -44,9 +47,13 @@ class Cluster:
         assert done.returncode == 0, f"{words[0]} failed:\n{done.stdout}\n{self.log_tail()}"
 
     def create(self):
+        wal = ["-X", self.wal, "--wal-segsize=1"] if self.wal else []
         self.tool(f"{self.bin}/initdb", "-D", self.data, "-A", "trust", "-U", "postgres", "-E", "UTF8",
-                  "--locale=C.UTF-8", "--no-sync")
+                  "--locale=C.UTF-8", "--no-sync", *wal)
         self.start()
+        self.create_logins()
+
+    def create_logins(self):
         with self.connect("postgres") as connection, connection.cursor() as cursor:
             for role, login in LOGINS.items():
                 cursor.execute(f"CREATE ROLE pawl_{role} NOLOGIN")
@@ -55,7 +62,7 @@ class Cluster:
     def start(self):
         options = (f"-p {self.port} -k {self.directory} -c listen_addresses=127.0.0.1 -c fsync=off "
                    "-c max_connections=200 -c log_min_messages=warning "
-                   "-c autovacuum=off")
+                   "-c autovacuum=off" + "".join(f" -c {option}" for option in self.options))
         # -l would keep the file open in the server: pg_ctl's own output must not be a pipe of ours.
         self.tool(f"{self.bin}/pg_ctl", "-D", self.data, "-w", "-t", "60", "-l", self.directory / "log",
                   "-o", options, "start")
@@ -82,10 +89,13 @@ class Cluster:
     def dsn(self, database, user="postgres"):
         return f"host=127.0.0.1 port={self.port} dbname={database} user={user}"
 
-    def template(self, migrate):
-        """One database with the schema in it; the others are copies. `migrate` is given its DSN."""
+    def template(self, pawl):
+        """One database with the schema in it, by the command line at this path; the others are copies."""
         self.execute("CREATE DATABASE pawl_template")
-        migrate(self.dsn("pawl_template"))
+        env = {**os.environ, "PAWL_POSTGRES_DSN": self.dsn("pawl_template")}
+        done = subprocess.run([pawl, "migrate", "up"], env=env, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
+        assert done.returncode == 0, done.stdout
 
     def database(self):
         with self.lock:

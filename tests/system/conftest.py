@@ -11,13 +11,13 @@ with a stack of its own, and every test then reports what became of it.
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+import infra
 from cluster import Cluster
 from stack import Stack, build_dir
 
@@ -28,6 +28,13 @@ BESIDE = int(os.environ.get("PAWL_TEST_BESIDE", "6"))
 def pytest_configure(config):
     config.addinivalue_line("markers", "sql: talks to Postgres in every statement; runs on the ASan build too")
     config.addinivalue_line("markers", "beside: may run at the same time as others of its module")
+
+
+def pytest_terminal_summary(terminalreporter):
+    if infra.rows:
+        infra.write_table(build_dir())
+        terminalreporter.section("infrastructure faults")
+        terminalreporter.write_line("\n".join(infra.table()))
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -58,13 +65,7 @@ def cluster(scratch):
     directory.mkdir()
     cluster = Cluster(directory)
     cluster.create()
-
-    def migrate(dsn):
-        done = subprocess.run([build_dir() / "pawl", "migrate", "up"], env={**os.environ, "PAWL_POSTGRES_DSN": dsn},
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert done.returncode == 0, done.stdout
-
-    cluster.template(migrate)
+    cluster.template(build_dir() / "pawl")
     yield cluster
     cluster.stop("immediate")
 
@@ -136,6 +137,32 @@ def stack(request, cluster, scratch):
     if passed(request):
         stack.check()
     end(stack)
+
+
+@pytest.fixture
+def make_own(request, scratch):
+    """For tests that ruin their cluster: make_own(cluster class, ...) is a stack on one of its own."""
+    made = []
+
+    def make(kind=Cluster, **options):
+        name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")
+        directory = scratch / f"pg-{name}"
+        directory.mkdir()
+        cluster = kind(directory, **options)
+        cluster.create()
+        made.append(cluster)
+        cluster.template(build_dir() / "pawl")
+        stack = make_stack(cluster, scratch, request.node.name)
+        made.append(stack)
+        request.node.funcargs["stack"] = stack
+        return stack
+
+    yield make
+    for thing in reversed(made):
+        if isinstance(thing, Stack):
+            end(thing)
+        else:
+            thing.stop("immediate")
 
 
 @pytest.fixture(scope="module")
