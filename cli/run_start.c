@@ -108,15 +108,16 @@ static const char accept_sql[] =
     "SELECT json_build_object('run_id', a.run_id, 'answer', a.answer, 'detail', a.detail) FROM "
     "pawl.accept(NULL, ARRAY[$1], ARRAY[$2], ARRAY[decode($3, 'hex')], "
     "ARRAY[$4], ARRAY[$5], ARRAY[$6], ARRAY[$7], ARRAY[NULL::text], "
-    "ARRAY[to_timestamp($8::bigint / 1000.0)], ARRAY[now()], $9, 0) a";
+    "ARRAY[to_timestamp($8::bigint / 1000.0)], ARRAY[now()], $9, 0, ARRAY[$10::bigint]) a";
 
 static enum outcome ask(struct session *s, const struct cli *cli, const struct run_request *r,
                         json_t **answer, struct error *err)
 {
-    char digest[DIGEST_TEXT_SIZE], deadline[32];
+    char digest[DIGEST_TEXT_SIZE], deadline[32], timeout[32];
     AUTO_FREE char *input = json_dumps(r->input, JSON_ENCODE_ANY | JSON_COMPACT);
     digest_hex(&r->digest, digest);
     (void)snprintf(deadline, sizeof deadline, "%lld", (long long)r->deadline_wall_ms);
+    (void)snprintf(timeout, sizeof timeout, "%lld", (long long)r->timeout_ms);
     const char *params[] = { r->source,
                              r->id,
                              digest,
@@ -125,7 +126,8 @@ static enum outcome ask(struct session *s, const struct cli *cli, const struct r
                              cli->config.class,
                              input,
                              r->deadline_wall_ms ? deadline : NULL,
-                             cli_who(cli) };
+                             cli_who(cli),
+                             r->timeout_ms ? timeout : NULL };
     *answer = NULL;
     return session_ask(s, accept_sql, params, sizeof params / sizeof *params, answer, err);
 }

@@ -100,9 +100,8 @@ size_t doorbell_key(const struct doorbell *d, char key[DOORBELL_KEY_SIZE]);
 #define REQUEST_TYPE "dev.pawl.run.requested.v1"
 
 struct request_limits {
-    size_t bytes;   /* of the value; 0: 1 MiB */
-    int depth;      /* of nested arrays and objects; 0: 64 */
-    int64_t now_ms; /* wall clock, against which a deadline is past; 0: now */
+    size_t bytes; /* of the value; 0: 1 MiB */
+    int depth;    /* of nested arrays and objects; 0: 64 */
     /* Whom and what this topic serves; a body that names another one is refused
      * rather than served as something it is not.  NULL: not looked at.       */
     const char *tenant;
@@ -122,7 +121,6 @@ enum request_fault {
     REQUEST_WRONG_TYPE,    /* wrong_type    a field is not of its type           */
     REQUEST_BAD_VALUE,     /* bad_value     right type, impossible content       */
     REQUEST_BAD_TYPE,      /* bad_type      a CloudEvent, but not this request   */
-    REQUEST_PAST_DEADLINE, /* past_deadline                                      */
     REQUEST_FAULTS
 };
 
@@ -138,7 +136,10 @@ struct run_request {
     json_t *input;            /* any JSON but null; borrowed from the arena */
     const char *asked_tenant; /* what the body says; the topic decides, not this */
     const char *class;        /* the same */
+    /* At most one of these.  Whether a deadline is past, and when a timeout ends,
+     * is for Postgres to say: our own clock may be wrong.                    */
     int64_t deadline_wall_ms; /* 0: none */
+    int64_t timeout_ms;       /* from the acceptance on; 0: none */
     const char *traceparent;  /* header traceparent, else ce_traceparent */
     const char *tracestate;
     const char *subject;

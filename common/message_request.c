@@ -53,7 +53,6 @@ static const char *const fault_codes[REQUEST_FAULTS] = {
     [REQUEST_WRONG_TYPE] = "wrong_type",
     [REQUEST_BAD_VALUE] = "bad_value",
     [REQUEST_BAD_TYPE] = "bad_type",
-    [REQUEST_PAST_DEADLINE] = "past_deadline",
 };
 
 const char *request_fault_code(enum request_fault fault)
@@ -286,10 +285,7 @@ static enum outcome read_deadline(struct reading *r, const json_t *body, json_t 
     if (deadline) {
         if (clock_parse_iso(deadline, &ms, &why) != OK)
             return refuse(r, REQUEST_BAD_VALUE, "field 'deadline': %s", why.text);
-        if (ms <= r->limits.now_ms)
-            return refuse(r, REQUEST_PAST_DEADLINE, "field 'deadline': %s is in the past",
-                          deadline);
-        r->out->deadline_wall_ms = ms;
+        r->out->deadline_wall_ms = ms == 0 ? -1 : ms; /* 0 stands for none */
         (void)json_object_set_new(asked, "deadline", json_integer(ms));
     }
     if (timeout) {
@@ -297,9 +293,7 @@ static enum outcome read_deadline(struct reading *r, const json_t *body, json_t 
             return refuse(r, REQUEST_BAD_VALUE, "field 'timeout': %s", why.text);
         if (ms <= 0)
             return refuse(r, REQUEST_BAD_VALUE, "field 'timeout' must be longer than nothing");
-        /* Counted from now, the acceptance, and not in the digest as a time of
-         * day: the record may be read again later and is still the same.    */
-        r->out->deadline_wall_ms = r->limits.now_ms + ms;
+        r->out->timeout_ms = ms;
         (void)json_object_set_new(asked, "timeout", json_integer(ms));
     }
     return OK;
@@ -485,8 +479,6 @@ enum outcome request_read(const struct record_view *rec, const struct request_li
         r.limits.bytes = REQUEST_BYTES_DEFAULT;
     if (r.limits.depth == 0)
         r.limits.depth = REQUEST_DEPTH_DEFAULT;
-    if (r.limits.now_ms == 0)
-        r.limits.now_ms = clock_wall_ms();
 
     if (!rec->value)
         return refuse(&r, REQUEST_NULL_VALUE,

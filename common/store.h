@@ -107,6 +107,7 @@ struct store_accept {
     const char *input;      /* JSON text */
     const char *meta;       /* JSON object text or NULL */
     int64_t deadline_ms;    /* wall clock; 0: only the agent's own limit */
+    int64_t timeout_ms;     /* the same, counted from the acceptance */
     int64_t record_time_ms; /* wall clock of the record; 0: not known */
 };
 

@@ -33,6 +33,11 @@ static void put_time(struct pg_params *p, int64_t wall_ms)
         pg_put_time(p, wall_ms);
 }
 
+static void put_timeout(struct pg_params *p, int64_t ms)
+{
+    store_put_known_8(p, ms > 0 ? ms : STORE_NOT_KNOWN);
+}
+
 static void put_digest(struct pg_params *p, const struct digest *digest)
 {
     pg_put_bytea(p, digest->b, sizeof digest->b);
@@ -54,6 +59,7 @@ static void accept_encode(struct store *s, struct store_batch *b)
     STORE_ARRAY(b, PG_TIME, put_time, op->ask.accept.record_time_ms);
     pg_add_text(p, s->program);
     pg_add_int8(p, RING_GRACE_MS);
+    STORE_ARRAY(b, PG_INT8, put_timeout, op->ask.accept.timeout_ms);
 }
 
 static enum store_next accept_decode(struct store *s, struct store_batch *b, struct pg_result *rows)
@@ -94,7 +100,7 @@ static void accept_refuse(struct store *s, struct store_op *op, const struct err
 const struct store_lane_def store_lane_accept = {
     .statement = { "accept", "SELECT item, answer, run_id, event_id, detail "
                              "FROM pawl.accept($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, "
-                             "$13)" },
+                             "$13, $14)" },
     .batch_max = STORE_BATCH_MAX,
     .for_worker = true,
     .encode = accept_encode,

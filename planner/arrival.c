@@ -115,6 +115,7 @@ static void read_enter(struct arrival *a)
         .input = a->input,
         .meta = write_meta(a),
         .deadline_ms = a->request.deadline_wall_ms,
+        .timeout_ms = a->request.timeout_ms,
         .record_time_ms = a->record.timestamp_ms > 0 ? a->record.timestamp_ms : 0,
     };
     arrival_go(a, ARRIVAL_ACCEPT);

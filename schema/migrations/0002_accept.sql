@@ -22,7 +22,8 @@ CREATE FUNCTION pawl.accept(
     p_deadline timestamptz[],  -- NULL: only the agent's own limit
     p_record_time timestamptz[],
     p_by       text,
-    p_ring_ms  bigint
+    p_ring_ms  bigint,
+    p_timeout_ms bigint[] DEFAULT NULL -- a deadline counted from now
 ) RETURNS TABLE (item int, answer text, run_id uuid, event_id bigint, detail text)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
@@ -54,8 +55,8 @@ BEGIN
 
     WITH asked AS MATERIALIZED (
         SELECT DISTINCT ON (u.source, u.id) (u.n - 1)::int AS item, u.*, r.seq, r.time_ms, r.parallel_calls
-        FROM unnest(p_source, p_id, p_digest, p_agent, p_tenant, p_class, p_input, p_meta, p_deadline)
-             WITH ORDINALITY AS u (source, id, digest, agent, tenant, class, input, meta, deadline, n)
+        FROM unnest(p_source, p_id, p_digest, p_agent, p_tenant, p_class, p_input, p_meta, p_deadline, p_timeout_ms)
+             WITH ORDINALITY AS u (source, id, digest, agent, tenant, class, input, meta, deadline, timeout_ms, n)
         JOIN current_revisions c ON c.kind = 'agent' AND c.name = u.agent
         JOIN revisions r ON r.seq = c.seq
         WHERE (u.n - 1)::int <> ALL (coalesce(v_no, '{}'))
@@ -72,7 +73,7 @@ BEGIN
         INSERT INTO agent_runs (run_id, root_id, revision, agent, tenant, class, parallel, due_at, deadline)
         SELECT m.run_id, m.run_id, m.seq, m.agent, m.tenant, m.class, coalesce(m.parallel_calls, 16),
                least(CASE WHEN p_ring_ms = 0 THEN clock_timestamp() ELSE soon(p_ring_ms) END, d.at), d.at
-        FROM made m, LATERAL (SELECT least(m.deadline, now() + coalesce(m.time_ms, 3600000) * interval '1 ms') AS at) d
+        FROM made m, LATERAL (SELECT least(m.deadline, now() + least(m.timeout_ms, coalesce(m.time_ms, 3600000)) * interval '1 ms') AS at) d
     ), input AS (
         INSERT INTO agent_run_inputs (run_id, input, source, request_id, meta, created_by)
         SELECT m.run_id, m.input::json, m.source, m.id, m.meta::json, p_by FROM made m

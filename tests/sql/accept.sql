@@ -1,7 +1,7 @@
 -- accept.sql -- a request becomes one run, however often it comes (P1).
 BEGIN;
 \ir fixture.psql
-SELECT plan(20);
+SELECT plan(22);
 
 CREATE FUNCTION t.accept(ids text[], bodies text[], agents text[] DEFAULT NULL, deadline timestamptz DEFAULT NULL, seen timestamptz DEFAULT now())
 RETURNS text LANGUAGE sql AS $$
@@ -30,6 +30,13 @@ SELECT ok((SELECT bool_and(uuid7_time(run_id) BETWEEN now() - interval '1 min' A
 SELECT ok((SELECT bool_and(tableoid::regclass::text <> 'pawl.agent_runs_default') FROM agent_runs), 'they lie in partitions by time');
 SELECT is((SELECT deadline FROM agent_runs ORDER BY run_id LIMIT 1), now() + interval '1 hour', 'the limit of the agent is its deadline');
 SELECT is((SELECT revision FROM agent_runs ORDER BY run_id LIMIT 1), (SELECT seq FROM current_revisions WHERE kind = 'agent'), 'the revision is pinned');
+-- a timeout is counted from the acceptance, by this clock
+SELECT array_agg(run_id ORDER BY item) AS timed
+FROM accept(NULL, '{src,src}', '{short,long}', ARRAY[''::bytea, '']::bytea[], '{billing,billing}', '{t,t}', '{default,default}', '{1,1}', '{NULL,NULL}',
+            '{NULL,NULL}', ARRAY[now(), now()], 'tests', 0, '{600000,864000000}') \gset
+SELECT is((SELECT deadline FROM agent_runs WHERE run_id = (:'timed'::uuid[])[1]), now() + interval '10 min', 'a timeout is counted from the acceptance');
+SELECT is((SELECT deadline FROM agent_runs WHERE run_id = (:'timed'::uuid[])[2]), now() + interval '1 hour', 'and is never longer than the agent allows');
+
 SELECT publish('agent', 'billing', repeat('b', 64), '{}', 'tests', 1000, 1, NULL, NULL, NULL, NULL, NULL) \gset _
 SELECT is((SELECT count(DISTINCT revision) FROM agent_runs), 1::bigint, 'a new revision changes no run that has begun');
 

@@ -265,9 +265,7 @@ static void what_cannot_be_accepted_is_buried(void **state)
         { "\xff\xfe", "not_utf8" },
         { "{\"id\":\"7\",\"input\":1}", "missing_field" },
         { "{\"id\":\"7\",\"agent\":3,\"input\":1}", "wrong_type" },
-        { "{\"id\":\"7\",\"agent\":\"a\",\"input\":1,"
-          "\"deadline\":\"2001-01-01T00:00:00Z\"}",
-          "past_deadline" },
+        { "{\"id\":\"7\",\"agent\":\"a\",\"input\":1,\"deadline\":\"soon\"}", "bad_value" },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct world w = new_world();
