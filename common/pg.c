@@ -143,7 +143,7 @@ static enum outcome check_dsn(const char *dsn, struct error *err)
 /* Keywords before the DSN give way to it, those behind override it.  The TCP
  * settings notice a peer that is gone without a word (a pulled cable, a failed
  * host) within about 25 s, or 15 s when something was sent.                 */
-static PGconn *start_connect(const struct pg_options *options)
+static PGconn *start_connect(const struct pg_options *options, const struct pg_host *host)
 {
     const char *const keywords[] = {
         "keepalives",
@@ -155,12 +155,16 @@ static PGconn *start_connect(const struct pg_options *options)
         "dbname",
         "fallback_application_name",
         "client_encoding",
+        "host",
+        "hostaddr",
+        "port",
         NULL,
     };
     const char *const values[] = {
-        "1",     "10",         "5",          "3",
-        "15000", "read-write", options->dsn, options->application ? options->application : "pawl",
-        "UTF8",  NULL,
+        "1",     "10",         "5",           "3",
+        "15000", "read-write", options->dsn,  options->application ? options->application : "pawl",
+        "UTF8",  host->name,   host->address, host->port,
+        NULL,
     };
     return PQconnectStartParams(keywords, values, 1);
 }
@@ -201,6 +205,36 @@ static enum outcome set_session(struct pg *pg, const struct pg_options *options,
     return pg_run(pg, sql, CONNECT_TIMEOUT_MS, err);
 }
 
+/* One host of the DSN.  libpq would go on from host to host by itself, but not from
+ * one that is silent: its own time limit does not hold for connections that are
+ * made step by step.                                                         */
+static enum outcome open_host(struct pg **out, const struct pg_options *options, size_t at,
+                              int64_t deadline_ms, struct error *err)
+{
+    struct pg_host host;
+    struct pg *pg = xcalloc(1, sizeof *pg);
+    pg->statement_timeout_ms =
+        options->statement_timeout_ms ? options->statement_timeout_ms : STATEMENT_TIMEOUT_MS;
+    pg_host_init(&host, options->dsn, at);
+    pg->conn = start_connect(options, &host);
+    pg_host_release(&host);
+    if (!pg->conn) {
+        free(pg);
+        return fail(err, RETRY, "there is no memory for a connection to Postgres");
+    }
+    enum outcome outcome = finish_connect(pg->conn, deadline_ms, err);
+    if (outcome == OK) {
+        PQsetNoticeReceiver(pg->conn, ignore_notice, NULL);
+        outcome = set_session(pg, options, err);
+    }
+    if (outcome != OK)
+        pg_close(pg);
+    else
+        *out = pg;
+    return outcome;
+}
+
+/* Each host in turn, with an equal share of the time that is left. */
 enum outcome pg_open(struct pg **out, const struct pg_options *options, struct error *err)
 {
     *out = NULL;
@@ -210,25 +244,15 @@ enum outcome pg_open(struct pg **out, const struct pg_options *options, struct e
 
     int timeout_ms =
         options->connect_timeout_ms > 0 ? options->connect_timeout_ms : CONNECT_TIMEOUT_MS;
-    struct pg *pg = xcalloc(1, sizeof *pg);
-    pg->statement_timeout_ms =
-        options->statement_timeout_ms ? options->statement_timeout_ms : STATEMENT_TIMEOUT_MS;
-    pg->conn = start_connect(options);
-    if (!pg->conn) {
-        free(pg);
-        return fail(err, RETRY, "there is no memory for a connection to Postgres");
+    int64_t end_ms = clock_mono_ms() + timeout_ms;
+    size_t hosts = pg_hosts_count(options->dsn);
+    outcome = RETRY;
+    for (size_t i = 0; i < hosts && outcome == RETRY; i++) {
+        int64_t now_ms = clock_mono_ms();
+        outcome =
+            open_host(out, options, i, now_ms + (end_ms - now_ms) / (int64_t)(hosts - i), err);
     }
-    outcome = finish_connect(pg->conn, clock_mono_ms() + timeout_ms, err);
-    if (outcome == OK) {
-        PQsetNoticeReceiver(pg->conn, ignore_notice, NULL);
-        outcome = set_session(pg, options, err);
-    }
-    if (outcome != OK) {
-        pg_close(pg);
-        return outcome;
-    }
-    *out = pg;
-    return OK;
+    return outcome;
 }
 
 void pg_close(struct pg *pg)

@@ -1,11 +1,20 @@
 /*
- * pg_core.h -- what pg.c and pg_async.c share of libpq; nobody else includes it.
+ * pg_core.h -- what the files of pg and pg_async share of libpq; nobody else
+ * includes it.
  */
 #ifndef PAWL_COMMON_PG_CORE_H
 #define PAWL_COMMON_PG_CORE_H
 
 #include "common/outcome.h"
 #include "common/pg.h"
+
+/* One of the hosts that a DSN names (pg_hosts.c).  NULL: the DSN does not say. */
+struct pg_host {
+    char *name, *address, *port;
+};
+size_t pg_hosts_count(const char *dsn); /* at least 1 */
+void pg_host_init(struct pg_host *host, const char *dsn, size_t at);
+void pg_host_release(struct pg_host *host);
 
 /* The connection itself; `pg` is freed. */
 struct pg_conn *pg_detach(struct pg *pg);

@@ -5,7 +5,11 @@
 
 #include "common/pg_async.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static struct world world;
 
@@ -169,6 +173,37 @@ static void test_timeouts_end_both_ways(void **state)
     assert_false(pg_is_open(pg));
     assert_int_equal(pg_exec(pg, "SELECT 1", NULL, 0, NULL, &err), RETRY);
     pg_close(pg);
+}
+
+/* The first host takes connections and says nothing, as the address of a machine that
+ * is gone: the second one has its turn.                                      */
+static void test_a_silent_host_is_passed_by(void **state)
+{
+    struct error err;
+    struct pg *pg = NULL;
+    struct pg_result *r = NULL;
+    char dsn[1024];
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t size = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    (void)state;
+    assert_int_equal(bind(listener, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(listener, 5), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &size), 0);
+    assert_ok(pg_exec(world.pg,
+                      "SELECT current_setting('unix_socket_directories'), current_setting('port')",
+                      NULL, 0, &r, &err),
+              &err);
+    (void)snprintf(dsn, sizeof dsn, "%s host=127.0.0.1,%s port=%d,%s", world.dsn, pg_text(r, 0, 0),
+                   ntohs(at.sin_port), pg_text(r, 0, 1));
+    pg_result_free(r);
+    struct pg_options options = { .dsn = dsn, .connect_timeout_ms = 4000 };
+    int64_t before_ms = clock_mono_ms();
+    assert_ok(pg_open(&pg, &options, &err), &err);
+    assert_true(clock_mono_ms() - before_ms >= 1900 && clock_mono_ms() - before_ms < 3900);
+    assert_true(pg_is_open(pg));
+    pg_close(pg);
+    (void)close(listener);
 }
 
 /* Whatever the server's default is, our commits wait for the disk; other values stay. */
@@ -449,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_too_much_is_refused),
         cmocka_unit_test(test_failures_say_what_to_do),
         cmocka_unit_test(test_timeouts_end_both_ways),
+        cmocka_unit_test(test_a_silent_host_is_passed_by),
         cmocka_unit_test(test_commits_wait_for_the_disk),
         cmocka_unit_test(test_schema_is_checked),
         cmocka_unit_test(test_async_answers),

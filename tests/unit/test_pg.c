@@ -4,7 +4,7 @@
 #include "tests/unit/cm.h"
 
 #include "common/clock.h"
-#include "common/pg.h"
+#include "common/pg_core.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -90,6 +90,37 @@ static void test_silent_server(void **state)
     (void)close(listener);
 }
 
+static void test_hosts_of_a_dsn(void **state)
+{
+    static const struct {
+        const char *dsn;
+        size_t count;
+        const char *name, *address, *port; /* of the last one */
+    } cases[] = {
+        { "dbname=db", 1, NULL, NULL, NULL },
+        { "host=a port=1", 1, "a", NULL, "1" },
+        { "host=a,b port=1,2", 2, "b", NULL, "2" },
+        { "host=a,b,c port=7", 3, "c", NULL, "7" },
+        { "host=a,b hostaddr=10.0.0.1,10.0.0.2", 2, "b", "10.0.0.2", NULL },
+        { "postgresql://u:p@a:1,[::1]:2/db", 2, "::1", NULL, "2" },
+        { "host=/tmp/x,", 2, "", NULL, NULL },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pg_host host;
+        assert_int_equal(pg_hosts_count(cases[i].dsn), cases[i].count);
+        pg_host_init(&host, cases[i].dsn, cases[i].count - 1);
+        const char *const got[] = { host.name, host.address, host.port };
+        const char *const want[] = { cases[i].name, cases[i].address, cases[i].port };
+        for (size_t k = 0; k < 3; k++) {
+            assert_int_equal(got[k] != NULL, want[k] != NULL);
+            if (want[k])
+                assert_string_equal(got[k], want[k]);
+        }
+        pg_host_release(&host);
+    }
+}
+
 static void test_parameters_as_bytes(void **state)
 {
     struct pg_params p;
@@ -145,6 +176,7 @@ int main(void)
         cmocka_unit_test(test_no_message_holds_the_password),
         cmocka_unit_test(test_nobody_there),
         cmocka_unit_test(test_silent_server),
+        cmocka_unit_test(test_hosts_of_a_dsn),
         cmocka_unit_test(test_parameters_as_bytes),
         cmocka_unit_test(test_the_limit_holds),
     };
