@@ -18,6 +18,14 @@ const char *http_call_header(struct http_call *call, const char *name)
     return header->value[strspn(header->value, " \t\r\n")] ? header->value : "";
 }
 
+/* The sender's time of day, by which it has counted; ours may be wrong. */
+static int64_t sender_now_ms(struct http_call *call)
+{
+    const char *text = http_call_header(call, "Date");
+    time_t at = text ? curl_getdate(text, NULL) : -1;
+    return at == -1 ? clock_wall_ms() : (int64_t)at * 1000;
+}
+
 /* Retry-After: seconds, or a date (RFC 9110, 10.2.3). */
 int64_t http_call_retry_after_ms(struct http_call *call)
 {
@@ -32,7 +40,7 @@ int64_t http_call_retry_after_ms(struct http_call *call)
         time_t at = curl_getdate(text, NULL);
         if (at == -1)
             return -1;
-        ms = (int64_t)at * 1000 - clock_wall_ms();
+        ms = (int64_t)at * 1000 - sender_now_ms(call);
     }
     if (ms < 0)
         return 0;
