@@ -15,7 +15,7 @@
  *    time of silence: after a gap between two looks everything starts anew.
  * 2. A session lock that was free at two looks `free_after_ms` apart, with the
  *    same beat at both.  Whether a free lock says anything (it was taken on this
- *    very server) is decided in SQL.
+ *    very server, by who was beating until just now) is decided in SQL.
  *
  * After a new connection (liveness_reset) all windows start from zero, so that a
  * restart of Postgres looks like nobody's death.

@@ -3,8 +3,8 @@
 -- An incarnation is one start of one process.  It beats twice a second over a
 -- connection that also holds a session advisory lock (1885435756, its
 -- number).  Others declare it dead when its beat stood still for 10 s of
--- their own clocks, or when its lock is free at two looks and it had taken the
--- lock on this very server.
+-- their own clocks, or when its lock is free at two looks, it had taken the
+-- lock on this very server, and had been beating until then.
 
 -- Which server is this?  A lock that was taken on another one, or before a
 -- restart, says nothing.
@@ -54,11 +54,13 @@ $$;
 
 -- Takes the session lock on this connection; called after every connect of
 -- the heartbeat.  False: another session holds it (the old connection is not
--- yet gone): ask again.
+-- yet gone): ask again.  Until then no free lock says anything about us: it
+-- would be that session's end, not ours.
 CREATE FUNCTION pawl.take_lock(p_worker bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pawl, pg_temp AS $$
 BEGIN
     IF NOT pg_try_advisory_lock(1885435756, p_worker::int) THEN
+        UPDATE workers w SET lock_server = NULL WHERE w.incarnation = p_worker AND w.lock_server IS NOT NULL;
         RETURN false;
     END IF;
     UPDATE workers w SET lock_server = server_identity() WHERE w.incarnation = p_worker AND w.state IN ('alive', 'leaving');
@@ -102,7 +104,10 @@ $$;
 -- One beat.  Rows:
 --   self    state is ours ('dead': stop and come back as a new incarnation);
 --           catalog = number of publications so far: another one than before, read again
---   peer    another live worker: its beat, and whether its lock is free
+--   peer    another live worker: its beat, and whether its lock is free.  Who has
+--           not beaten for some seconds did not just die: a network or a full
+--           disk may have kept everybody away, and the first who is back must
+--           give the others time.
 --   cancel  a claim of ours whose run has ended
 CREATE FUNCTION pawl.heartbeat(p_worker bigint, p_in_flight int)
 RETURNS TABLE (what text, worker bigint, state text, beat bigint, lock_free boolean, catalog bigint, run_id uuid, step int, index int)
@@ -128,7 +133,8 @@ BEGIN
     SELECT 'self', w.incarnation, w.state, w.beat, false, (SELECT catalog_changes FROM settings), NULL::uuid, 0, 0
     FROM workers w WHERE w.incarnation = p_worker
     UNION ALL
-    SELECT 'peer', w.incarnation, w.state, w.beat, lock_is_free(w.incarnation, w.lock_server), 0, NULL, 0, 0
+    SELECT 'peer', w.incarnation, w.state, w.beat,
+           w.beat_at > clock_timestamp() - interval '5 s' AND lock_is_free(w.incarnation, w.lock_server), 0, NULL, 0, 0
     FROM workers w WHERE w.state IN ('alive', 'leaving') AND w.incarnation <> p_worker
     UNION ALL
     SELECT 'cancel', k.incarnation, NULL, 0, false, 0, k.run_id, k.step, k.index

@@ -383,6 +383,31 @@ static void test_restarts_of_postgres_kill_nobody(void **state)
     end_here(h, &t);
 }
 
+/* While an old session of ours, which the server does not know to be broken, still
+ * holds the lock, its end says nothing about us.                             */
+static void test_a_lock_that_an_old_session_holds(void **state)
+{
+    static const char held[] = "SELECT count(*) FROM pawl.workers WHERE instance = 'here/old' "
+                               "AND lock_server = pawl.server_identity()";
+    static const char take[] = "SELECT pawl.take_lock(max(incarnation))::int FROM pawl.workers "
+                               "WHERE instance = 'here/old'";
+    struct error err;
+    struct pg *old = NULL;
+    struct pg_options options = { .dsn = world.dsn };
+    (void)state;
+    world_sql(&world, "SELECT pawl.register('here/old', 'planner', 'default', 't', 1, 1)");
+    assert_ok(pg_open(&old, &options, &err), &err);
+    assert_ok(pg_run(old, take, 0, &err), &err);
+    assert_int_equal(world_int(&world, held), 1);
+    assert_int_equal(world_int(&world, take), 0);
+    assert_int_equal(world_int(&world, held), 0);
+    pg_close(old);
+    UNTIL(&world, world_int(&world, take) == 1, 5000);
+    assert_int_equal(world_int(&world, held), 1);
+    world_sql(&world, "SELECT pg_advisory_unlock_all(), pawl.hand_back(incarnation) "
+                      "FROM pawl.workers WHERE instance = 'here/old'");
+}
+
 /* The connection with the lock breaks, again and again: beats go on at once. */
 static void test_broken_connections_kill_nobody(void **state)
 {
@@ -443,6 +468,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_blocked_loop_aborts),
         cmocka_unit_test(test_restarts_of_postgres_kill_nobody),
         cmocka_unit_test(test_broken_connections_kill_nobody),
+        cmocka_unit_test(test_a_lock_that_an_old_session_holds),
         cmocka_unit_test(test_dead_while_alive_is_told_once),
         cmocka_unit_test(test_old_schema_is_refused),
     };

@@ -70,11 +70,11 @@ def cluster(scratch):
     cluster.stop("immediate")
 
 
-def make_stack(cluster, scratch, name):
+def make_stack(cluster, scratch, name, kind=Stack):
     name = re.sub(r"[^a-z0-9]+", "-", name.removeprefix("test_").lower()).strip("-")[:60]
     directory = scratch / name
     directory.mkdir()
-    return Stack(cluster, directory, name)
+    return kind(cluster, directory, name)
 
 
 def passed(request):
@@ -144,7 +144,7 @@ def make_own(request, scratch):
     """For tests that ruin their cluster: make_own(cluster class, ...) is a stack on one of its own."""
     made = []
 
-    def make(kind=Cluster, **options):
+    def make(kind=Cluster, stack_kind=Stack, **options):
         name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")
         directory = scratch / f"pg-{name}"
         directory.mkdir()
@@ -152,7 +152,7 @@ def make_own(request, scratch):
         cluster.create()
         made.append(cluster)
         cluster.template(build_dir() / "pawl")
-        stack = make_stack(cluster, scratch, request.node.name)
+        stack = make_stack(cluster, scratch, request.node.name, stack_kind)
         made.append(stack)
         request.node.funcargs["stack"] = stack
         return stack

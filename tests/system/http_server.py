@@ -84,15 +84,15 @@ class Listener(ThreadingHTTPServer):
 
 
 class Server:
-    """Listens on a free port of 127.0.0.1 until close(); subclasses have serve(handler)."""
+    """Listens on a free port until close(); subclasses have serve(handler)."""
 
-    def __init__(self):
+    def __init__(self, host="127.0.0.1"):
         self.lock = threading.Lock()
         self.closing = threading.Event()
-        self.listener = Listener(("127.0.0.1", 0), Handler)
+        self.listener = Listener((host, 0), Handler)
         self.listener.owner = self
         self.port = self.listener.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{host}:{self.port}"
         threading.Thread(target=self.listener.serve_forever, args=(0.05,), daemon=True).start()
 
     def serve(self, handler):

@@ -17,9 +17,10 @@ PARTITIONS = 4
 class Kafka:
     """Topics requests, plan, act, events and the dead letters of requests."""
 
-    def __init__(self, pawl, directory, prefix):
-        self.real = os.environ.get("PAWL_TEST_KAFKA")
+    def __init__(self, pawl, directory, prefix, within=(), real=None):
+        self.real = real or os.environ.get("PAWL_TEST_KAFKA")
         self.prefix = prefix
+        self.within = list(within)  # what the broker and kcat are started by
         self.bootstrap = self.real
         self.names = {name: f"{prefix}.{name}" for name in ("requests", "plan", "act", "events")}
         self.groups = {kind: f"{prefix}.{kind}" for kind in ("planner", "executor")}
@@ -28,7 +29,7 @@ class Kafka:
         self.process = None
         if not self.real:
             self.port_file = directory / "broker"
-            words = [pawl, "dev-broker", "--port-file", self.port_file]
+            words = [*self.within, pawl, "dev-broker", "--port-file", self.port_file]
             for topic in (*self.names.values(), self.dlq, self.unheard):
                 words += ["--topic", f"{topic}:{PARTITIONS}"]
             self.process = Process("broker", words, directory / "broker.log")
@@ -48,7 +49,7 @@ class Kafka:
             self.process.kill()
 
     def kcat(self, *words, data=b""):
-        done = subprocess.run(["kcat", "-b", self.bootstrap, *map(str, words)], input=data,
+        done = subprocess.run([*self.within, "kcat", "-b", self.bootstrap, *map(str, words)], input=data,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
         assert done.returncode == 0, f"kcat {words}: {done.stderr.decode(errors='replace')}"
         return done.stdout

@@ -171,8 +171,8 @@ def pass_gate(handler, gate):
 class Model(Server):
     """The server. `asks` is the ledger."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, host="127.0.0.1"):
+        super().__init__(host)
         self.asks = []
         self.steps = [[Say("nothing was scripted")]]
 

@@ -102,14 +102,23 @@ class Stack:
         self.name = name
         self.database = cluster.database()
         self.sql = Sql(cluster, self.database)
-        self.kafka = Kafka(self.build / "pawl", directory, f"{name}-{os.getpid()}")
-        self.model = Model()
-        self.tools = Tools()
+        self.kafka = self.make_kafka()
+        self.model, self.tools = self.servers()
         self.renewed_at = self.sql.value("SELECT clock_timestamp()")
         self.processes = {}
         self.ports = {}
         self.published = 0
         self.set(**SETTINGS)
+
+    def make_kafka(self):
+        return Kafka(self.build / "pawl", self.directory, f"{self.name}-{os.getpid()}", self.within("broker"))
+
+    def servers(self):
+        return Model(), Tools()
+
+    def within(self, name):
+        """Words before the command of a process: how it is started."""
+        return []
 
     def renew(self):
         """For the next test on the same processes: a model and tools with empty ledgers."""
@@ -117,8 +126,7 @@ class Stack:
             self.pawl("run", "cancel", row["run_id"], check=False)
         self.model.close()
         self.tools.close()
-        self.model = Model()
-        self.tools = Tools()
+        self.model, self.tools = self.servers()
         self.renewed_at = self.sql.value("SELECT clock_timestamp()")
         for process in self.processes.values():
             if not process.running:
@@ -152,7 +160,7 @@ class Stack:
         process = self.processes.get(name)
         if process is None or secrets is not None or settings is not None:
             config = self.write_config(kind, name, secrets or {}, settings or {})
-            process = Process(name, [self.build / kind, "--config", config], self.directory / f"{name}.log",
+            process = Process(name, [*self.within(name), self.build / kind, "--config", config], self.directory / f"{name}.log",
                               {"PAWL_LOG_LEVEL": "debug", **{n.upper(): v for n, v in (secrets or {}).items()}})
             self.processes[name] = process
         if start:
@@ -195,7 +203,7 @@ class Stack:
 
     def get(self, name, path):
         """(status, body) of the health server of a process; status 0 when it does not answer."""
-        done = subprocess.run(["curl", "-s", "-m", "5", "-w", "\n%{http_code}",
+        done = subprocess.run([*self.within(name), "curl", "-s", "-m", "5", "-w", "\n%{http_code}",
                                f"http://127.0.0.1:{self.ports[name]}{path}"],
                               stdout=subprocess.PIPE, text=True, errors="replace")
         body, _, status = done.stdout.rpartition("\n")

@@ -155,8 +155,8 @@ class Echo(Behaviour):
 class Tools(Server):
     """The server. `ledger` is a list of Execution; `probes` one of Probe."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, host="127.0.0.1"):
+        super().__init__(host)
         self.ledger = []
         self.probes = []
         self.behaviours = {}

@@ -1,0 +1,167 @@
+"""Kafka fails under load: a real cluster of three nodes, each partition on all of them."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from infra import Load, long_only
+from kafka import Kafka
+from stack import ROOT, Stack
+from waiting import wait_until
+
+pytestmark = long_only
+
+PARTITIONS = 8
+
+
+class Nodes:
+    """The cluster, by tests/kafka/kafka-local and Kafka's own tools."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.bootstrap = None
+
+    def local(self, command, *words):
+        done = subprocess.run([ROOT / "tests/kafka/kafka-local", command, "-d", self.directory, *map(str, words)],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode == 77:
+            pytest.skip(done.stdout.strip().splitlines()[-1])
+        assert done.returncode == 0, f"kafka-local {command} {words}: {done.stdout}"
+        return done.stdout
+
+    def start(self, *words):
+        out = self.local("start", "-n", 3, *words)
+        self.bootstrap = out.partition("bootstrap.servers=")[2].split()[0]
+
+    def kill(self, *nodes):
+        self.local("stop", "-9", *nodes)
+
+    def tool(self, name, *words):
+        return self.local("tool", name, *words)
+
+    def make(self, topics):
+        for topic in topics:
+            self.tool("topics", "--create", "--topic", topic, "--partitions", PARTITIONS, "--replication-factor", 3)
+
+    def lag(self, groups):
+        """Records that these groups have not looked at, by Kafka's own tool."""
+        total = 0
+        for group in groups:
+            for line in self.tool("groups", "--describe", "--group", group).splitlines():
+                words = line.split()
+                if words[:1] == [group] and words[5].isdigit():
+                    total += int(words[5])
+        return total
+
+
+@pytest.fixture(scope="module")
+def nodes(scratch):
+    missing = [program for program in ("java", "mvn") if not shutil.which(program)]
+    if missing:
+        pytest.skip(f"not installed: {' and '.join(missing)}; ./dev deps kafka installs them")
+    nodes = Nodes(scratch / "kafka")
+    nodes.start("-c")
+    yield nodes
+    nodes.local("stop", "-9")
+
+
+@pytest.fixture
+def real(request, nodes, make_own):
+    """A stack on the three nodes, with topics of its own."""
+    nodes.start()  # what the test before has killed
+
+    class RealStack(Stack):
+        def make_kafka(self):
+            return Kafka(self.build / "pawl", self.directory, f"{self.name}-{os.getpid()}", real=nodes.bootstrap)
+
+    stack = make_own(stack_kind=RealStack)
+    nodes.make([*stack.kafka.names.values(), stack.kafka.dlq])
+    stack.up(planners=2, executors=2)
+    stack.wait_joined("planner-1", "planner-2", "executor-1", "executor-2")
+    return stack
+
+
+def wait_lag_nought(nodes, stack):
+    wait_until(lambda: nodes.lag(stack.kafka.groups.values()) == 0, "the groups have looked at all records", 120, pause=1)
+
+
+def leader_of(stack, topic):
+    """The node that leads partition 0, by kcat."""
+    for line in stack.kafka.kcat("-L", "-t", topic).decode().splitlines():
+        if "partition 0, leader" in line:
+            return int(line.partition("leader ")[2].partition(",")[0])
+    raise AssertionError(f"{topic} has no partition 0")
+
+
+def test_infra_kafka_leader_killed(nodes, real):
+    load = Load(real, by_kafka=True).begin()
+    with load.fault("leader of `requests`, one of 3 nodes, killed; started again after 20 s") as row:
+        nodes.kill(leader_of(real, real.kafka.names["requests"]))
+        load.ask_for(["go"] * 10)
+        began = time.monotonic()
+        load.wait_accepted()
+        row["remarks"].append(f"10 requests written meanwhile were accepted in {time.monotonic() - began:.1f} s")
+        time.sleep(max(0, 20 - (time.monotonic() - began)))  # the length of the fault
+        nodes.start()
+    wait_lag_nought(nodes, real)
+    load.end()
+
+
+def test_infra_kafka_down_for_a_minute(nodes, real):
+    load = Load(real, by_kafka=True).begin()
+    with load.fault("all 3 nodes of Kafka killed; started again after 60 s") as row:
+        since = time.monotonic()
+        nodes.kill()
+        time.sleep(60)  # the length of the fault
+        row["remarks"].append(f"{load.pace(since + 5, time.monotonic()):.1f} steps/s meanwhile")
+        nodes.start()
+        began = time.monotonic()
+        load.ask_for(["go"] * 5)
+        load.wait_accepted(180)
+        row["remarks"].append(f"new requests accepted {time.monotonic() - began:.1f} s after the start")
+    began = time.monotonic()
+    wait_lag_nought(nodes, real)
+    row["remarks"].append(f"lag 0 after {time.monotonic() - began:.0f} s more")
+    load.end()
+
+
+def test_infra_kafka_topics_deleted_and_made_anew(nodes, real):
+    load = Load(real, by_kafka=True).begin()
+    topics = [*real.kafka.names.values(), real.kafka.dlq]
+    with load.fault("all topics deleted and made anew") as row:
+        since = time.monotonic()
+        for topic in topics:
+            nodes.tool("topics", "--delete", "--topic", topic)
+        row["remarks"].append(f"{load.pace(since, time.monotonic()):.1f} steps/s meanwhile")
+        time.sleep(2)
+        existing = nodes.tool("topics", "--list").split()
+        nodes.make([topic for topic in topics if topic not in existing])  # unless a client has made it again
+        began = time.monotonic()
+        load.ask_for(["go"] * 5)
+        load.wait_accepted(180)
+        row["remarks"].append(f"new requests accepted in {time.monotonic() - began:.1f} s")
+    wait_lag_nought(nodes, real)
+    load.end()
+
+
+@pytest.mark.parametrize("where", ["earliest", "latest"])
+def test_infra_kafka_groups_reset(nodes, real, where):
+    """Kafka resets only groups without members, so everybody leaves in order, and comes back."""
+    load = Load(real, by_kafka=True, long_calls=False).begin()
+    with load.fault(f"groups reset to the {where}, all processes restarted for it") as row:
+        for process in real.processes.values():
+            process.terminate()
+        for process in real.processes.values():
+            assert process.wait_exit() == 0
+        for group in real.kafka.groups.values():
+            nodes.tool("groups", "--reset-offsets", "--group", group, "--all-topics", f"--to-{where}", "--execute")
+        row["remarks"].append(f"{nodes.lag(real.kafka.groups.values())} records to be read again")
+        for process in real.processes.values():
+            process.start()
+        load.go_on()
+    wait_lag_nought(nodes, real)
+    assert real.sql.value("SELECT count(*) FROM pawl.agent_runs") == load.asked
+    load.end()
