@@ -25,8 +25,9 @@
  *
  * HTTP/1.1 only: with HTTP/2 one broken connection would cut the calls of many
  * runs at once.  No compression is asked for; an answer that is compressed all
- * the same is refused (HTTP_CUT).  Proxies come from the environment as with
- * curl, but never for loopback addresses.  No .netrc, no cookies.
+ * the same is refused (HTTP_CUT), and so is one that tells several lengths of
+ * itself.  Proxies come from the environment as with curl, but never for loopback
+ * addresses.  No .netrc, no cookies.
  *
  * Limits:  all of struct http_request's, with defaults; a bound on everything.
  * Threads: the loop's thread.  Names are resolved in threads of libcurl, which

@@ -133,20 +133,60 @@ static bool tell_head(struct http_call *call)
 }
 
 /* Nobody asked for compression; to unpack what comes all the same would be to
- * trust the peer with our memory and time.                                  */
-static bool begin_body(struct http_call *call)
+ * trust the peer with our memory and time.  libcurl unpacks in transfer unasked. */
+static bool is_coded(struct http_call *call)
 {
-    const char *coding = http_call_header(call, "Content-Encoding");
-    if (!coding || strcasecmp(coding, "identity") == 0)
+    const char *content = http_call_header(call, "Content-Encoding");
+    const char *transfer = http_call_header(call, "Transfer-Encoding");
+    return (content && strcasecmp(content, "identity") != 0) ||
+           (transfer && strcasecmp(transfer, "chunked") != 0 &&
+            strcasecmp(transfer, "identity") != 0);
+}
+
+/* Does the answer say one thing about its length?  With several lengths, or one that
+ * is no number, two readers disagree on where it ends, so that what we read may not be
+ * what was sent (RFC 9112, 6.3).  Chunks stand above any length.            */
+static bool has_one_length(struct http_call *call)
+{
+    enum { DIGITS_MAX = 18 };
+    struct curl_header *header;
+    char first[DIGITS_MAX + 1] = "";
+    size_t count = 1;
+    if (http_call_header(call, "Transfer-Encoding"))
+        return true;
+    for (size_t i = 0; i < count; i++) {
+        if (curl_easy_header(call->easy, "Content-Length", i, CURLH_HEADER, -1, &header) !=
+            CURLHE_OK)
+            return true; /* none */
+        size_t n = strspn(header->value, "0123456789");
+        if (n == 0 || n > DIGITS_MAX || header->value[n] != '\0')
+            return false;
+        if (i == 0)
+            memcpy(first, header->value, n);
+        else if (strcmp(first, header->value) != 0)
+            return false;
+        count = header->amount;
+    }
+    return true;
+}
+
+/* The head is there, and a body or the end follows; may the head be believed? */
+static bool judge_head(struct http_call *call, bool has_body)
+{
+    if (has_body && is_coded(call))
+        (void)fail(&call->error, REFUSED, "%s compressed its answer though nobody asked for it",
+                   call->where);
+    else if (!has_one_length(call))
+        (void)fail(&call->error, REFUSED, "%s does not say clearly how long its answer is",
+                   call->where);
+    else
         return tell_head(call);
-    (void)fail(&call->error, REFUSED, "%s compressed its answer though nobody asked for it",
-               call->where);
     return stop(call, HTTP_CUT);
 }
 
 static bool take_body(struct http_call *call, const char *bytes, size_t n)
 {
-    if (!call->told && !begin_body(call))
+    if (!call->told && !judge_head(call, true))
         return false;
     if (call->cancelled)
         return false;
@@ -210,6 +250,13 @@ static void say_not_sent(struct http_call *call, CURLcode code)
         (void)fail(err, RETRY, "cannot connect to %s: %s", call->where, curl_easy_strerror(code));
 }
 
+static bool is_redirect(struct http_call *call)
+{
+    long status = 0;
+    (void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+    return status >= 300 && status <= 399;
+}
+
 static enum http_end say_cut(struct http_call *call, CURLcode code)
 {
     struct error *err = &call->error;
@@ -229,6 +276,8 @@ static enum http_end say_cut(struct http_call *call, CURLcode code)
         (void)fail(err, RETRY, "%s closed the connection without an answer", call->where);
     else if (code == CURLE_PARTIAL_FILE)
         (void)fail(err, RETRY, "%s closed the connection in the middle of its answer", call->where);
+    else if (code == CURLE_UNSUPPORTED_PROTOCOL && is_redirect(call))
+        (void)fail(err, RETRY, "%s redirects to what is not HTTP", call->where);
     else if (code == CURLE_UNSUPPORTED_PROTOCOL)
         (void)fail(err, RETRY, "%s did not answer in HTTP", call->where);
     else if (code == CURLE_TOO_MANY_REDIRECTS)
@@ -244,7 +293,7 @@ void http_call_ended_with(struct http_call *call, CURLcode code)
 {
     call->ending = true; /* on_head may cancel the call: then it ends here, and in silence */
     if (code == CURLE_OK && call->verdict == HTTP_ENDS && !call->told)
-        (void)tell_head(call); /* an answer without a body; may set the verdict */
+        (void)judge_head(call, false); /* an answer without a body; may set the verdict */
     if (call->cancelled) {
         http_call_drop(call);
         return;

@@ -337,6 +337,22 @@ static void broken_answers_are_cut(void **state)
           HTTP_CUT, 200, "" },
         { "HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: 2\r\n\r\nok",
           HTTP_ANSWERED, 200, "ok" },
+        { "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n", HTTP_ANSWERED,
+          200, "" },
+        { "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n"
+          "\x1f\x8b\x08\x01\x01\x01\x01\x01\x02\x03\xcb\xcf\x06",
+          HTTP_CUT, 200, "" },
+        { "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 5\r\n\r\nhello", HTTP_CUT, 200,
+          "" },
+        { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 0\r\n\r\nhello", HTTP_CUT, 200,
+          "" },
+        { "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", HTTP_ANSWERED, 200,
+          "ok" },
+        { "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok", HTTP_CUT, 200, "" },
+        { "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nok", HTTP_CUT, 200, "" },
+        { "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+          "2\r\nok\r\n0\r\n\r\n",
+          HTTP_ANSWERED, 200, "ok" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         peer_start(&peer, say_and_close, cases[i].answer);
