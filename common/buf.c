@@ -122,8 +122,17 @@ static const char *json_escape(uint32_t c, char room[8])
     }
     if (c >= 0x20 && c != 0x7f && c != 0x2028 && c != 0x2029)
         return NULL;
-    (void)snprintf(room, 8, "\\u%04x", (unsigned)c);
+    static const char hex[] = "0123456789abcdef";
+    memcpy(room, "\\u", 2);
+    for (int i = 0; i < 4; i++)
+        room[2 + i] = hex[c >> (12 - 4 * i) & 0xf];
+    room[6] = '\0';
     return room;
+}
+
+static bool is_plain(char c)
+{
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; /* false for what is not ASCII */
 }
 
 bool buf_add_json_string(struct buf *b, const char *s, size_t n)
@@ -132,6 +141,10 @@ bool buf_add_json_string(struct buf *b, const char *s, size_t n)
     buf_putc(b, '"');
     size_t plain_from = 0; /* start of the stretch that goes out as it is */
     for (size_t at = 0; at < n && !b->full;) {
+        if (is_plain(s[at])) {
+            at++; /* the common case, without the calls */
+            continue;
+        }
         uint32_t c = 0;
         size_t length = text_utf8_next(s + at, n - at, &c);
         char room[8];

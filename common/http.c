@@ -205,6 +205,17 @@ static void park(struct http_call *call)
     *end = call;
 }
 
+void http_call_again(struct http_call *call)
+{
+    int64_t left_ms = call->timeout_ms - (clock_mono_ms() - call->started_ms);
+    CURLMcode rc = curl_multi_remove_handle(call->http->multi, call->easy);
+    assert(rc == CURLM_OK);
+    call->soiled = call->ending = false;
+    SET(call->easy, CURLOPT_FRESH_CONNECT, 1L);
+    SET(call->easy, CURLOPT_TIMEOUT_MS, (long)(left_ms > 1 ? left_ms : 1));
+    give_to_curl(call);
+}
+
 struct http_call *http_start(struct http *http, const struct http_request *request,
                              const struct http_events *events, void *arg)
 {
@@ -349,6 +360,7 @@ void http_release(struct http *http)
     loop_defer_cancel(&http->now);
     free(http->user_agent);
     free(http->ca_file);
+    free(http->sockets);
     free(http);
     curl_global_cleanup();
 }

@@ -23,6 +23,10 @@
  * of its own (so there is no dead one to meet), follows no redirect, and a second
  * send is stopped by the callback above: the call ends as HTTP_CUT.
  *
+ * A kept-alive connection is looked into before it is used again: if the peer has sent
+ * what nobody asked for, or has closed it, the call takes a new one, and nothing has
+ * been sent.  Else the answer to nobody would be read as the answer to this call.
+ *
  * HTTP/1.1 only: with HTTP/2 one broken connection would cut the calls of many
  * runs at once.  No compression is asked for; an answer that is compressed all
  * the same is refused (HTTP_CUT), and so is one that tells several lengths of

@@ -298,6 +298,10 @@ void http_call_ended_with(struct http_call *call, CURLcode code)
         http_call_drop(call);
         return;
     }
+    if (call->soiled) {
+        http_call_again(call);
+        return;
+    }
     enum http_end end = HTTP_ANSWERED;
     if (call->verdict != HTTP_ENDS) {
         end = call->verdict;

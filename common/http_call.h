@@ -1,11 +1,12 @@
 /*
- * http_call.h -- the inside of the HTTP client: one call, seen by the three files
+ * http_call.h -- the inside of the HTTP client: one call, seen by the four files
  * that make it. Nobody else includes this.
  *
  *     http.c          the client: libcurl on the loop, start, cancel, end
  *     http_request.c  from struct http_request to libcurl's options; what a request
  *                     may say; the line after which it may have been sent
  *     http_answer.c   head and body as they arrive, timeouts, what went wrong
+ *     http_socket.c   the sockets, and whether one may be used again
  *
  * libcurl must not be called from its own callbacks. While it runs, `inside` is
  * above 0, and calls that are started or cancelled are parked until it returns.
@@ -18,6 +19,12 @@
 
 #include <assert.h>
 #include <curl/curl.h>
+
+struct http_socket {
+    int fd;
+    int own_port; /* 0: not known yet */
+    bool used;    /* a request was sent over it */
+};
 
 struct http {
     struct loop *loop;
@@ -34,6 +41,8 @@ struct http {
     size_t in_flight;
     int inside; /* > 0 while libcurl runs: it must not be called from its callbacks */
     char *user_agent, *ca_file;
+    struct http_socket *sockets; /* all that libcurl has open, in use or kept alive */
+    size_t socket_count, socket_room;
 };
 
 struct http_call {
@@ -56,6 +65,7 @@ struct http_call {
     /* What happened. */
     int64_t started_ms, sent_ms, heard_ms;
     int sends;     /* how often libcurl was about to send the request */
+    bool soiled;   /* the connection was not clean, nothing was sent: once more, on a new one */
     bool heard;    /* a byte of the answer came */
     bool looked;   /* the timer has expired once since the last byte */
     bool told;     /* on_head was called */
@@ -90,12 +100,23 @@ struct http_call {
 
 /* Takes the call out, tells on_done and frees it. Not while libcurl runs. */
 void http_call_end(struct http_call *call, enum http_end end);
-void http_call_drop(struct http_call *call); /* the same without a word: it was cancelled */
+void http_call_again(struct http_call *call); /* from the beginning, on a new connection */
+void http_call_drop(struct http_call *call);  /* the same without a word: it was cancelled */
 
 /* ---- http_request.c ------------------------------------------------------ */
 
 MUST_CHECK enum outcome http_call_prepare(struct http_call *call,
                                           const struct http_request *request, struct error *err);
+
+/* ---- http_socket.c ------------------------------------------------------- */
+
+/* Called by libcurl; `arg` is the client. */
+curl_socket_t http_socket_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address);
+int http_socket_close(void *arg, curl_socket_t fd);
+
+/* Is this a connection that has been used before, and holds bytes that nobody asked
+ * for, or has ended?                                                         */
+bool http_socket_is_soiled(struct http *http, const char *peer_ip, int peer_port, int own_port);
 
 /* ---- http_answer.c: called by libcurl and the loop, `arg` is the call ------ */
 

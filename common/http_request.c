@@ -134,13 +134,14 @@ static bool still_at_origin(struct http_call *call)
 /* NOLINTNEXTLINE(readability-non-const-parameter): libcurl's signature */
 static int on_curl_request(void *arg, char *peer_ip, char *own_ip, int peer_port, int own_port)
 {
-    (void)peer_ip;
     (void)own_ip;
-    (void)peer_port;
-    (void)own_port;
     struct http_call *call = arg;
     if (call->cancelled)
         return CURL_PREREQFUNC_ABORT;
+    if (http_socket_is_soiled(call->http, peer_ip, peer_port, own_port)) {
+        call->soiled = true;
+        return CURL_PREREQFUNC_ABORT;
+    }
     if (call->sends > 0 && call->single_send) {
         (void)fail(&call->error, REFUSED,
                    "%s closed the connection without an answer; the call is not sent again",
@@ -167,6 +168,10 @@ static void set_callbacks(struct http_call *call)
     SET(call->easy, CURLOPT_ERRORBUFFER, call->curl_text);
     SET(call->easy, CURLOPT_PREREQFUNCTION, on_curl_request);
     SET(call->easy, CURLOPT_PREREQDATA, call);
+    SET(call->easy, CURLOPT_OPENSOCKETFUNCTION, http_socket_open);
+    SET(call->easy, CURLOPT_OPENSOCKETDATA, call->http);
+    SET(call->easy, CURLOPT_CLOSESOCKETFUNCTION, http_socket_close);
+    SET(call->easy, CURLOPT_CLOSESOCKETDATA, call->http);
     SET(call->easy, CURLOPT_HEADERFUNCTION, http_on_header);
     SET(call->easy, CURLOPT_HEADERDATA, call);
     SET(call->easy, CURLOPT_WRITEFUNCTION, http_on_body);

@@ -38,6 +38,30 @@ static bool fits_unchanged(const struct result_source *source)
     return true;
 }
 
+/* Adds what stands at `taken` up to the next place that needs a look, or as much of
+ * it as fits.  Results have megabytes: one addition for each character of them would
+ * hold the loop for a second.                                                */
+static void copy_plain(struct copy *c, size_t end)
+{
+    const struct result_source *source = c->source;
+    const struct scrub *scrub = source->scrub;
+    const char *at = source->bytes + c->taken;
+    size_t left = source->count - c->taken, most = end - c->taken, n = 0;
+    size_t room = source->max_bytes - (c->out->len - c->start);
+    while (n < most) {
+        unsigned char byte = (unsigned char)at[n];
+        uint32_t code_point;
+        size_t step = byte < 0x80 ? 1 : text_utf8_next(at + n, left - n, &code_point);
+        if (byte == 0 || step == 0 || step > room - n)
+            break;
+        if (scrub && scrub->first_byte[byte] && secret_at(source, c->taken + n))
+            break;
+        n += step;
+    }
+    if (buf_add(c->out, at, n))
+        c->taken += n;
+}
+
 /* Adds what stands at `taken`: a secret, a character, or a byte that is none.
  * False when it does not fit.                                                */
 static bool copy_next(struct copy *c)
@@ -125,8 +149,9 @@ const char *result_text(const struct result_source *source, struct buf *work, si
         (void)buf_printf(work, "%s:\n", source->title);
     struct copy c = { .source = source, .out = work, .start = work->len };
     size_t end = end_of_copy(source);
-    while (c.taken < end && copy_next(&c))
-        continue;
+    do {
+        copy_plain(&c, end);
+    } while (c.taken < end && copy_next(&c));
     if (work->full) /* no memory: what is there stays, and is said to be a part */
         work->full = false;
     add_notes(&c);

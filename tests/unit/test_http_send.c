@@ -369,6 +369,35 @@ static void a_dead_connection_does_not_hurt_repeatable_calls(void **state)
     peer_stop(&peer);
 }
 
+static atomic_int unasked; /* answers that were sent although nobody had asked */
+
+static void answer_twice(struct peer *p, struct peer_talk *t)
+{
+    while (peer_read(t)) {
+        peer_send(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        (void)peer_sleep_ms(p, 5); /* else it comes with the first, and libcurl sees it */
+        peer_send(t, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+        atomic_fetch_add(&unasked, 1);
+    }
+}
+
+static void what_nobody_asked_for_is_no_answer(void **state)
+{
+    (void)state;
+    peer_start(&peer, answer_twice, NULL);
+    for (int i = 0; i < 5; i++) {
+        struct trial t = { .port = peer.port };
+        trial_run(&t, &(struct http_request){ .method = "GET", .redirects = i % 2 });
+        assert_int_equal(t.result.end, HTTP_ANSWERED);
+        assert_string_equal(t.body, "ok");
+        assert_int_equal(t.heads, 1);
+        trial_until(atomic_load(&unasked) == i + 1);
+    }
+    assert_int_equal(atomic_load(&peer.requests), 5);
+    assert_int_equal(atomic_load(&peer.connections), 5);
+    peer_stop(&peer);
+}
+
 /* ---- cancelling ---------------------------------------------------------- */
 
 static atomic_int hung_up;
@@ -524,6 +553,7 @@ int main(void)
         with_client(single_sends_never_share_a_connection),
         with_client(no_status_makes_libcurl_send_again),
         with_client(a_dead_connection_does_not_hurt_repeatable_calls),
+        with_client(what_nobody_asked_for_is_no_answer),
         with_client(cancelling_tells_what_is_known),
         with_client(a_call_can_be_cancelled_in_its_own_callbacks),
         with_client(callbacks_may_start_and_cancel_other_calls),

@@ -8,6 +8,7 @@
 #include "executor/result.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 static struct buf work;
 
@@ -134,6 +135,41 @@ static void secrets_are_taken_out(void **state)
     arena_free(&arena);
 }
 
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Megabytes are copied in stretches, not character by character: whoever makes a tool
+ * must not be able to hold the loop.  Measured against one look at the same bytes. */
+static void a_large_result_holds_nobody_up(void **state)
+{
+    (void)state;
+    enum { BYTES = 16 << 20, LOOKS = 8 };
+    char *bytes = malloc(BYTES + 1);
+    assert_non_null(bytes);
+    memset(bytes, 'y', BYTES);
+    bytes[BYTES] = '\0';
+    double best = 1e9;
+    for (int i = 0; i < 3; i++) {
+        size_t length;
+        struct result_source source = source_of(bytes, BYTES - 1);
+        double begin = cpu_seconds();
+        assert_true(text_is_utf8(bytes, BYTES));
+        double look = cpu_seconds() - begin;
+        begin = cpu_seconds();
+        (void)result_text(&source, &work, &length);
+        double ratio = (cpu_seconds() - begin) / look;
+        best = ratio < best ? ratio : best;
+        assert_true(length > BYTES - 1);
+    }
+    free(bytes);
+    if (best > LOOKS)
+        fail_msg("copying takes as long as %.1f looks", best);
+}
+
 static void nothing_ever_exceeds_the_bound(void **state)
 {
     (void)state;
@@ -166,6 +202,7 @@ int main(void)
         cmocka_unit_test(bytes_that_are_no_text_are_replaced),
         cmocka_unit_test(a_title_stands_above),
         cmocka_unit_test(secrets_are_taken_out),
+        cmocka_unit_test(a_large_result_holds_nobody_up),
         cmocka_unit_test(nothing_ever_exceeds_the_bound),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
