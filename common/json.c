@@ -47,11 +47,20 @@ static enum outcome check_characters(const char *text, size_t n, struct error *e
     return OK;
 }
 
-/* Counts brackets outside of strings, before the parser recurses on any. What
- * is not JSON at all is left for the parser to describe.                    */
-static enum outcome check_depth(const char *text, size_t n, int depth_max, struct error *err)
+static enum outcome refuse_over(const char *text, size_t at, const char *what, int most,
+                                const char *of_what, struct error *err)
 {
-    int depth = 0;
+    char sentence[80];
+    (void)snprintf(sentence, sizeof sentence, "the JSON %s %d%s", what, most, of_what);
+    return refuse_at(text, at, sentence, err);
+}
+
+/* Counts brackets and commas outside of strings, before the parser recurses on any or
+ * takes memory for any; what is empty counts for two values.  What is not JSON at all
+ * is left for the parser to describe.                                       */
+static enum outcome check_shape(const char *text, size_t n, int depth_max, struct error *err)
+{
+    int depth = 0, values = 1;
     bool in_string = false;
     for (size_t at = 0; at < n; at++) {
         char c = text[at];
@@ -60,17 +69,16 @@ static enum outcome check_depth(const char *text, size_t n, int depth_max, struc
                 at++; /* whatever is escaped, it does not end the string */
             else if (c == '"')
                 in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > depth_max) {
-                char what[80];
-                (void)snprintf(what, sizeof what, "the JSON is nested deeper than %d", depth_max);
-                return refuse_at(text, at, what, err);
-            }
-        } else if (c == '}' || c == ']') {
-            depth--;
+            continue;
         }
+        bool opens = c == '{' || c == '[';
+        in_string = c == '"';
+        depth += opens ? 1 : c == '}' || c == ']' ? -1 : 0;
+        values += opens || c == ',' ? 1 : 0;
+        if (depth > depth_max)
+            return refuse_over(text, at, "is nested deeper than", depth_max, "", err);
+        if (values > JSON_VALUES_MAX)
+            return refuse_over(text, at, "has more than", JSON_VALUES_MAX, " values", err);
     }
     return OK;
 }
@@ -95,7 +103,7 @@ enum outcome json_read(const char *text, size_t n, const struct json_limits *lim
         return fail(err, REFUSED, "the JSON text has %zu bytes; %zu are allowed", n, limits->bytes);
     enum outcome outcome = check_characters(text, n, err);
     if (outcome == OK)
-        outcome = check_depth(text, n, limits->depth, err);
+        outcome = check_shape(text, n, limits->depth, err);
     if (outcome != OK)
         return outcome;
 

@@ -76,6 +76,15 @@ static struct delta_node *find(const struct delta_node *object, const char *key)
     return NULL;
 }
 
+/* How often one may look for a member of it. */
+static enum outcome look(struct delta *d, const struct delta_node *parent, struct error *err)
+{
+    d->looks += parent->count;
+    return d->looks <= DELTA_LOOKS_MAX
+               ? OK
+               : fail(err, REFUSED, "the model's answer comes in too many pieces of its parts");
+}
+
 /* NULL past a limit. */
 static struct delta_node *add(struct delta *d, struct delta_node *parent, const char *key,
                               struct error *err)
@@ -179,6 +188,8 @@ static enum outcome merge_array(struct delta *d, struct delta_node *node, const 
     size_t i;
     const json_t *element;
     json_array_foreach(piece, i, element) {
+        if (look(d, node, err) != OK)
+            return REFUSED;
         struct delta_node *into = continued(node, key, element);
         if (!into)
             into = add(d, node, NULL, err);
@@ -195,6 +206,8 @@ static enum outcome merge_object(struct delta *d, struct delta_node *node, const
     const char *key;
     json_t *member;
     json_object_foreach((json_t *)(uintptr_t)piece, key, member) {
+        if (look(d, node, err) != OK)
+            return REFUSED;
         struct delta_node *into = find(node, key);
         if (!into)
             into = add(d, node, key, err);

@@ -22,7 +22,9 @@
  * out, they are in the order of their index, and without it.
  *
  * Limits:  `limit_bytes` bounds the memory: all text, plus a share for every node.
- *          DELTA_MEMBERS_MAX per object or array.  The depth is bounded by who
+ *          DELTA_MEMBERS_MAX per object or array.  DELTA_LOOKS_MAX bounds the time: a
+ *          member is looked for among its siblings, and pieces that only name what
+ *          is there already cost no memory.  The depth is bounded by who
  *          reads the pieces (json_read).
  * Threads: one owner.
  * Errors:  REFUSED past a limit; the message is then of no use.
@@ -37,7 +39,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { DELTA_MEMBERS_MAX = 1024, DELTA_NODE_COST_BYTES = 128 };
+enum { DELTA_MEMBERS_MAX = 1024, DELTA_NODE_COST_BYTES = 128, DELTA_LOOKS_MAX = 100000000 };
 
 struct delta_node;
 
@@ -45,6 +47,7 @@ struct delta {
     struct delta_node *root; /* an object */
     size_t used_bytes;
     size_t limit_bytes;
+    size_t looks; /* at members, in search of one */
 };
 
 void delta_init(struct delta *d, size_t limit_bytes);

@@ -141,5 +141,5 @@ int64_t model_cost_micros(const struct model_price *price, const struct model_us
                   (double)cached * (double)cached_price +
                   (double)usage->tokens_out * (double)price->output_micros;
     cost /= 1e6;
-    return cost < 9e18 ? (int64_t)llround(cost) : INT64_MAX;
+    return cost < (double)MODEL_COST_MAX_MICROS ? (int64_t)llround(cost) : MODEL_COST_MAX_MICROS;
 }

@@ -73,6 +73,10 @@ struct reply_item {
 enum { MODEL_CALLS_MAX = 1024 }; /* in one answer; more is no answer at all */
 #define MODEL_NO_TOKENS INT64_C(-1)
 
+/* Of one call.  The sums of a run with as many steps as there may be fit 64 bits. */
+#define MODEL_TOKENS_MAX INT64_C(1000000000000)
+#define MODEL_COST_MAX_MICROS INT64_C(10000000000000)
+
 struct model_usage { /* MODEL_NO_TOKENS: the provider did not say */
     int64_t tokens_in;
     int64_t tokens_out;
@@ -175,7 +179,7 @@ char *model_text(struct arena *arena, const char *bytes, size_t n);
  * (this one included), with `dice` in [0, 1) spreading it.                   */
 int64_t model_backoff_ms(int failures, double dice);
 
-/* In millionths; -1 when the price or the usage is not known. */
+/* In millionths, at most MODEL_COST_MAX_MICROS; -1 when the price or the usage is not known. */
 int64_t model_cost_micros(const struct model_price *price, const struct model_usage *usage);
 
 #endif

@@ -13,7 +13,7 @@
 static void take(int64_t *out, const json_t *object, const char *key)
 {
     int64_t n = json_int_or(object, key, -1);
-    if (n >= 0)
+    if (n >= 0 && n <= MODEL_TOKENS_MAX) /* what nobody can have counted is not believed */
         *out = n;
 }
 

@@ -269,7 +269,8 @@ raw("retry_long_ago", head("Retry-After: Fri, 31 Dec 1999 23:59:59 GMT", status=
 @attack
 def answers_before_the_request_ended(peer):
     peer.send(good())
-    peer.wait()
+    peer.read_body()
+    return "keep"
 
 
 answers_before_the_request_ended.early = True

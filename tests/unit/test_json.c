@@ -92,6 +92,28 @@ static void depth_is_limited(void **state)
                         "[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[]]"));
 }
 
+static void the_number_of_values_is_limited(void **state)
+{
+    (void)state;
+    struct error err;
+    json_t *value;
+    static char dense[3 * JSON_VALUES_MAX]; /* would take 25 MB */
+    const struct json_limits usual = { .bytes = sizeof dense, .depth = 32 };
+    memset(dense, ' ', sizeof dense);
+    dense[0] = '[';
+    for (size_t i = 1; i + 3 < sizeof dense; i += 3)
+        memcpy(dense + i, "{},", 3);
+    assert_int_equal(json_read(dense, sizeof dense, &usual, &value, &err), REFUSED);
+    assert_contains(err.text, "the JSON has more than 100000 values (line 1, column");
+
+    memset(dense, ',', sizeof dense); /* commas of a text are none between values */
+    dense[0] = '[';
+    dense[1] = '"';
+    memcpy(dense + sizeof dense - 2, "\"]", 2);
+    assert_ok(json_read(dense, sizeof dense, &usual, &value, &err), &err);
+    json_decref(value);
+}
+
 static void deepest_allowed_nesting_reads(void **state)
 {
     (void)state;
@@ -189,6 +211,7 @@ int main(void)
         cmocka_unit_test(refuses_with_the_place),
         cmocka_unit_test(size_is_limited),
         cmocka_unit_test(depth_is_limited),
+        cmocka_unit_test(the_number_of_values_is_limited),
         cmocka_unit_test(deepest_allowed_nesting_reads),
         cmocka_unit_test(nul_inside_a_string_is_kept),
         cmocka_unit_test(equal_values_have_equal_text_and_digest),

@@ -234,9 +234,18 @@ static void finds_usage_wherever_it_stands(void **state)
         assert_int_equal(r->usage.tokens_out, 9);
         model_reply_free(r);
     }
-    struct model_reply *r = read_stream(DELTA("{\"content\":\"x\"}") END("stop") DONE);
-    assert_int_equal(r->usage.tokens_in, MODEL_NO_TOKENS);
-    model_reply_free(r);
+    static const char *const unbelievable[] = {
+        DELTA("{\"content\":\"x\"}") END("stop") DONE,
+        DELTA("{\"content\":\"x\"}") END("stop")
+            EVENT("{\"usage\":{\"prompt_tokens\":9223372036854775807}}") DONE,
+        DELTA("{\"content\":\"x\"}") END("stop") EVENT("{\"usage\":{\"prompt_tokens\":-7}}") DONE,
+    };
+    for (size_t i = 0; i < sizeof unbelievable / sizeof *unbelievable; i++) {
+        struct model_reply *r = read_stream(unbelievable[i]);
+        assert_int_equal(r->outcome, OK);
+        assert_int_equal(r->usage.tokens_in, MODEL_NO_TOKENS);
+        model_reply_free(r);
+    }
 }
 
 /* ---- cut answers -------------------------------------------------------------------- */

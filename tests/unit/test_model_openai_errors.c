@@ -122,6 +122,43 @@ static void a_large_answer_is_bounded(void **state)
     }
 }
 
+/* Pieces that name again what is there cost no memory, but they must not cost time
+ * without end either.                                                        */
+static void an_answer_of_endless_repetition_ends(void **state)
+{
+    (void)state;
+    static const char *const shapes[][3] = {
+        { "{\"choices\":[{\"delta\":{", "\"f%d\":\"\"", "}}]}" },
+        { "{\"choices\":[{\"delta\":{\"tool_calls\":[", "{\"index\":%d}", "]}}]}" },
+    };
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        const struct reader_options options = { 4 << 20, "p", NULL };
+        struct reader *r = openai_chat.reader_new(&options, SSE_TYPE);
+        struct buf event;
+        char part[40];
+        buf_init(&event, SIZE_MAX);
+        buf_printf(&event, "data: %s", shapes[s][0]);
+        for (int i = 999; i >= 0; i--) {
+            const char *percent = strstr(shapes[s][1], "%d");
+            (void)snprintf(part, sizeof part, "%.*s%d%s%s", (int)(percent - shapes[s][1]),
+                           shapes[s][1], i, percent + 2, i ? "," : "");
+            buf_puts(&event, part);
+        }
+        buf_printf(&event, "%s\n\n", shapes[s][2]);
+        size_t fed = 0;
+        while (fed < 1000 && openai_chat.reader_feed(r, event.data, event.len) == OK)
+            fed++;
+        assert_in_range(fed, 50, 500);
+        struct model_reply *reply = model_reply_new((size_t)1 << 20);
+        openai_chat.reader_finish(r, false, reply);
+        assert_int_equal(reply->outcome, RETRY);
+        assert_string_equal(reply->code, "answer_too_large");
+        model_reply_free(reply);
+        openai_chat.reader_free(r);
+        buf_release(&event);
+    }
+}
+
 static void nul_in_text_can_be_stored(void **state)
 {
     (void)state;
@@ -218,6 +255,7 @@ int main(void)
         cmocka_unit_test(garbage_is_classed),
         cmocka_unit_test(deep_nesting_is_refused),
         cmocka_unit_test(a_large_answer_is_bounded),
+        cmocka_unit_test(an_answer_of_endless_repetition_ends),
         cmocka_unit_test(nul_in_text_can_be_stored),
         cmocka_unit_test(statuses_are_classed),
         cmocka_unit_test(the_key_never_stands_in_an_error),
