@@ -56,7 +56,7 @@ class Kafka:
 
     def produce(self, topic, value, key=None, headers=()):
         """One record; `value` None is a null value, bytes are sent as they are."""
-        words = ["-P", "-t", topic]
+        words = ["-P", "-t", topic, "-X", "message.max.bytes=8000000"]
         for name, text in headers:
             words += ["-H", f"{name}={text}"]
         if value is None:
