@@ -39,7 +39,7 @@
     X(PLANNER_AFTER_ACCEPT,       "The accept has committed; the doorbell has not been rung.") \
     X(PLANNER_AFTER_CLOSE,        "The note of a suspect record is gone; its offset is not committed.") \
     X(PLANNER_AFTER_DEAD_LETTER,  "Kafka has a dead letter; the offset of its record is not committed.") \
-    X(PLANNER_AFTER_PLAN_CLAIM,   "The claim of a step has committed; the model has not been called.") \
+    X(PLANNER_AFTER_PLAN_CLAIM,   "The claim of a step was answered, its commit at least on its way; the model has not been called.") \
     X(PLANNER_DURING_MODEL_CALL,  "The first bytes of the model's answer have arrived, not the last.") \
     X(PLANNER_AFTER_MODEL_CALL,   "The model's answer is complete; its plan is not committed.") \
     X(PLANNER_AFTER_RETRY_COMMIT, "That a model call failed has committed; nobody waits for its next time.") \

@@ -24,6 +24,8 @@ enum state {
     IDLE,       /* may send */
     PREPARING,  /* the statement is being prepared; it is sent next */
     BUSY,       /* the statement is on its way */
+    PAIRED,     /* two statements are on their way, in a pipeline */
+    SETTLING,   /* they were answered; their commit is on its way */
 };
 
 /* What a connecting helper thread and the loop share.  Whoever comes last frees
@@ -60,8 +62,9 @@ struct pg_async {
     const struct pg_statement *statement;
     const struct pg_params *params;
     pg_async_done *done;
+    pg_async_pair_done *pair_done;
     void *done_arg;
-    PGresult *rows;
+    PGresult *rows, *second_rows;
     enum outcome outcome;
     char sqlstate[PG_SQLSTATE_SIZE];
     struct error error;
@@ -156,18 +159,24 @@ static void wait_and_connect(struct pg_async *c)
 static void answer(struct pg_async *c)
 {
     pg_async_done *done = c->done;
-    PGresult *rows = c->rows;
+    pg_async_pair_done *pair_done = c->pair_done;
+    PGresult *rows = c->rows, *second = c->second_rows;
     c->done = NULL;
-    c->rows = NULL;
+    c->pair_done = NULL;
+    c->rows = c->second_rows = NULL;
     c->params = NULL;
     if (c->outcome != OK) {
         PQclear(rows);
-        rows = NULL;
+        PQclear(second);
+        rows = second = NULL;
     }
     struct error error = c->error;
     char sqlstate[PG_SQLSTATE_SIZE];
     memcpy(sqlstate, c->sqlstate, sizeof sqlstate);
-    done(c->done_arg, c->outcome, rows, sqlstate, &error);
+    if (pair_done)
+        pair_done(c->done_arg, c->outcome, rows, second, sqlstate, &error);
+    else
+        done(c->done_arg, c->outcome, rows, sqlstate, &error);
 }
 
 static void hang_up(struct pg_async *c)
@@ -183,7 +192,7 @@ static void hang_up(struct pg_async *c)
  * more than the break itself.                                               */
 static void break_down(struct pg_async *c, const struct error *why)
 {
-    bool was_busy = c->state == BUSY || c->state == PREPARING;
+    bool was_busy = c->state == BUSY || c->state == PREPARING || c->state == PAIRED;
     struct error reason = *why;
     hang_up(c);
     wait_and_connect(c);
@@ -271,6 +280,24 @@ static void take_result(struct pg_async *c, PGresult *result)
     c->outcome = pg_judge(result, c->sqlstate, &c->error);
 }
 
+/* Nothing is on its way any more; false: the connection was given up. */
+static bool become_idle(struct pg_async *c)
+{
+    struct error err;
+    if (strcmp(c->sqlstate, "26000") == 0 || strcmp(c->sqlstate, "42P05") == 0)
+        c->prepare = false;
+    if (strcmp(c->sqlstate, "25006") == 0) { /* a standby now: find the new primary */
+        err = c->error;
+        break_down(c, &err);
+        return false;
+    }
+    if (!c->prepare)
+        c->prepared_count = 0;
+    loop_timer_stop(&c->timer);
+    c->state = IDLE;
+    return true;
+}
+
 /* All results of what was sent are here. */
 static void finish_statement(struct pg_async *c)
 {
@@ -286,17 +313,106 @@ static void finish_statement(struct pg_async *c)
         }
         return;
     }
-    if (strcmp(c->sqlstate, "26000") == 0 || strcmp(c->sqlstate, "42P05") == 0)
-        c->prepare = false;
-    if (strcmp(c->sqlstate, "25006") == 0) { /* a standby now: find the new primary */
+    if (become_idle(c))
+        answer(c);
+}
+
+/* ---- two statements ------------------------------------------------------------- */
+
+bool pg_async_can_pair(const struct pg_async *c, const struct pg_statement *first,
+                       const struct pg_statement *second)
+{
+    return is_prepared(c, first) && is_prepared(c, second);
+}
+
+/* The request to flush makes the server send both answers before it commits, which
+ * it does when it comes to the sync behind them.                             */
+static bool queue_pair(struct pg_async *c, const struct pg_async_pair *pair)
+{
+    for (int i = 0; i < 2; i++)
+        if (pg_send(c->conn, PG_SEND_PREPARED, pair->statement[i]->name, pair->statement[i]->sql,
+                    pair->params[i], &c->error) != OK)
+            return false;
+    if (PQsendFlushRequest(c->conn) && PQpipelineSync(c->conn))
+        return true;
+    (void)pg_lost(c->conn, 0, &c->error);
+    return false;
+}
+
+void pg_async_send_pair(struct pg_async *c, const struct pg_async_pair *pair,
+                        pg_async_pair_done *done, void *arg)
+{
+    assert(c->state == IDLE);
+    c->pair_done = done;
+    c->done_arg = arg;
+    c->rows = c->second_rows = NULL;
+    c->outcome = OK;
+    c->sqlstate[0] = '\0';
+    c->state = PAIRED;
+    int flushed = PQenterPipelineMode(c->conn) && queue_pair(c, pair) ? PQflush(c->conn) : -1;
+    if (flushed < 0)
+        c->outcome = RETRY; /* broken: answered at once, but not from in here */
+    else
+        loop_watch_update(&c->watch, flushed > 0 ? LOOP_READ | LOOP_WRITE : LOOP_READ);
+    loop_timer_start(
+        &c->timer, flushed < 0 ? 0 : (int64_t)c->options.statement_timeout_ms + OVERDUE_MARGIN_MS);
+}
+
+/* One result of a pipeline.  True: it was the last, and the transaction is over. */
+static bool take_pair_result(struct pg_async *c, PGresult *result)
+{
+    if (PQresultStatus(result) == PGRES_PIPELINE_SYNC) {
+        PQclear(result);
+        return true;
+    }
+    if (c->outcome != OK || PQresultStatus(result) == PGRES_PIPELINE_ABORTED) {
+        PQclear(result);
+        return false;
+    }
+    *(c->rows ? &c->second_rows : &c->rows) = result;
+    c->outcome = pg_judge(result, c->sqlstate, &c->error);
+    return false;
+}
+
+static bool read_pair(struct pg_async *c)
+{
+    int nothing = 0; /* in a row: between two statements there is one */
+    while (nothing < 2 && !PQisBusy(c->conn)) {
+        PGresult *result = PQgetResult(c->conn);
+        nothing = result ? 0 : nothing + 1;
+        if (result && take_pair_result(c, result))
+            return true;
+    }
+    return false;
+}
+
+/* What has come of a pair.  The answer is the last thing done here. */
+static void on_pair_input(struct pg_async *c, bool sound)
+{
+    struct error err;
+    bool over = read_pair(c);
+    bool settling = c->state == SETTLING;
+    if (!sound || PQstatus(c->conn) != CONNECTION_OK || (over && !PQexitPipelineMode(c->conn))) {
+        (void)pg_lost(c->conn, 0, &err);
+        break_down(c, &err);
+        return;
+    }
+    if (settling && c->outcome != OK) { /* the commit itself failed, after our answer */
         err = c->error;
         break_down(c, &err);
         return;
     }
-    if (!c->prepare)
-        c->prepared_count = 0;
-    loop_timer_stop(&c->timer);
-    c->state = IDLE;
+    if (over && !become_idle(c))
+        return;
+    if (settling) {
+        if (over && c->calls.on_settled)
+            c->calls.on_settled(c->calls.arg);
+        return;
+    }
+    if (!over && (c->outcome != OK || !c->second_rows))
+        return;
+    if (!over)
+        c->state = SETTLING;
     answer(c);
 }
 
@@ -307,7 +423,7 @@ static void on_socket(void *arg, int events)
     bool sound = true;
     size_t known = c->state == IDLE ? strlen(PQerrorMessage(c->conn)) : 0;
     (void)events;
-    if (c->state == BUSY || c->state == PREPARING) {
+    if (c->state != IDLE) {
         int rc = PQflush(c->conn);
         sound = rc >= 0;
         if (rc == 0 && c->watch.events != LOOP_READ)
@@ -320,6 +436,10 @@ static void on_socket(void *arg, int events)
             (void)pg_lost(c->conn, known, &err);
             break_down(c, &err);
         }
+        return;
+    }
+    if (c->state == PAIRED || c->state == SETTLING) {
+        on_pair_input(c, sound);
         return;
     }
     PGresult *result;
@@ -394,6 +514,8 @@ static void on_timer(void *arg)
     case WAITING: connect_now(c); break;
     case PREPARING:
     case BUSY:
+    case PAIRED:
+    case SETTLING:
         (void)fail(&err, RETRY, "Postgres did not answer in time: the connection is given up");
         break_down(c, &err);
         break;
@@ -445,6 +567,7 @@ void pg_async_free(struct pg_async *c)
     if (c->conn)
         hang_up(c);
     PQclear(c->rows);
+    PQclear(c->second_rows);
     loop_timer_close(&c->timer);
     loop_wake_close(&c->wake);
     free(c->dsn);
@@ -455,7 +578,7 @@ void pg_async_free(struct pg_async *c)
 
 bool pg_async_is_up(const struct pg_async *c)
 {
-    return c->state == IDLE || c->state == PREPARING || c->state == BUSY;
+    return c->state != WAITING && c->state != CONNECTING;
 }
 
 bool pg_async_is_idle(const struct pg_async *c)

@@ -14,7 +14,10 @@
  * transaction to another server this fails; the connection notices (SQLSTATE
  * 26000, 42P05) and sends plain statements from then on.
  *
- * Limits:  one statement at a time; an answer that is overdue (the server's own
+ * Two statements can travel as a pair: one transaction, one round trip, and both
+ * answers come before the commit has reached the disk.
+ *
+ * Limits:  one statement (or pair) at a time; an answer that is overdue (the server's own
  *          statement timeout, and 10 s) breaks the connection, since the server
  *          may be gone without a word.
  * Threads: the loop's, and a helper thread while connecting.
@@ -45,6 +48,8 @@ struct pg_async_calls {
     void (*on_up)(void *arg);
     /* The connection broke, or an attempt to connect failed (again and again). */
     void (*on_down)(void *arg, enum outcome outcome, const struct error *err);
+    /* The commit of a pair, answered before, is through: idle again.        */
+    void (*on_settled)(void *arg);
 };
 
 /* A statement as the program knows it: static, so that its address is its name. */
@@ -78,6 +83,27 @@ typedef void pg_async_done(void *arg, enum outcome outcome, struct pg_result *ro
 MUST_CHECK enum outcome pg_async_send(struct pg_async *c, const struct pg_statement *statement,
                                       const struct pg_params *params, pg_async_done *done,
                                       void *arg, struct error *err);
+
+/* Both statements are prepared on this connection, so that they can go as a pair. */
+bool pg_async_can_pair(const struct pg_async *c, const struct pg_statement *first,
+                       const struct pg_statement *second);
+
+/* As pg_async_done, for both.  OK comes *before* the commit: it is for work that has
+ * no effect until a later statement has found this commit in place.  If the
+ * connection is not idle then, on_settled or on_down follows.  With any other
+ * outcome nothing of the two was done, and it is idle or down.              */
+typedef void pg_async_pair_done(void *arg, enum outcome outcome, struct pg_result *first,
+                                struct pg_result *second, const char *sqlstate,
+                                const struct error *err);
+
+struct pg_async_pair {
+    const struct pg_statement *statement[2];
+    const struct pg_params *params[2]; /* within their limits */
+};
+
+/* pg_async_can_pair() has said yes.  Never answered from inside this call. */
+void pg_async_send_pair(struct pg_async *c, const struct pg_async_pair *pair,
+                        pg_async_pair_done *done, void *arg);
 
 /* For tests, and for a server that turned out to be the wrong one. */
 void pg_async_break(struct pg_async *c, const char *why);

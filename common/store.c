@@ -220,6 +220,12 @@ static void on_up(void *arg)
     store_pump_soon(s);
 }
 
+static void on_settled(void *arg)
+{
+    const struct store_link *link = arg;
+    store_pump_soon(link->store);
+}
+
 static void on_down(void *arg, enum outcome outcome, const struct error *err)
 {
     struct store_link *link = arg;
@@ -238,7 +244,9 @@ enum outcome store_init(struct store **out, struct loop *loop, const struct stor
         .pg = { .dsn = options->dsn, .statement_timeout_ms = options->statement_timeout_ms },
         .program = options->program,
     };
-    struct pg_async_calls link_calls = { .on_up = on_up, .on_down = on_down };
+    struct pg_async_calls link_calls = { .on_up = on_up,
+                                         .on_down = on_down,
+                                         .on_settled = on_settled };
     char application[64];
     enum outcome outcome = OK;
 

@@ -9,6 +9,9 @@
  * `again` holds what is to be sent again: operations of one `group` go in one
  * statement, so that the halves of a split stay apart.
  *
+ * A lane with a second statement sends both as a pair while its batches are
+ * small; what cannot be answered so is asked for again, one after the other.
+ *
  * To add a function of the protocol: its request and answer in store.h, a lane
  * in the list below, and a struct store_lane_def with its SQL, its encoder and
  * its decoder in the file where it belongs.
@@ -55,7 +58,8 @@ struct store_op {
     bool cancelled;
     bool answered;
     bool sent; /* once at least: Postgres may have done it */
-    bool solo; /* goes in a statement of its own */
+    bool solo;     /* goes in a statement of its own */
+    bool unpaired; /* its two statements go one after the other */
     uint32_t group;
     int64_t linger_until_ms; /* it need not be sent before; 0: at once */
     size_t size_bytes;
@@ -101,7 +105,7 @@ struct store_queue {
 struct store_batch {
     struct store_op *ops[STORE_BATCH_MAX];
     size_t count;
-    struct pg_params params;
+    struct pg_params params, second_params;
     int64_t sent_at_ms; /* before anything of it left us */
     /* A second statement for the same items: claims, then their history. */
     struct pg_result *first_rows;
@@ -179,6 +183,12 @@ struct store_lane_def {
     void (*encode_second)(struct store *s, struct store_batch *b);
     enum store_next (*decode_second)(struct store *s, struct store_batch *b,
                                      struct pg_result *rows);
+    /* The second statement for all items, before the first is answered, for batches
+     * up to pair_max; and both answers.  Items left are asked for again, unpaired. */
+    size_t pair_max;
+    void (*encode_ahead)(struct store_batch *b);
+    void (*decode_pair)(struct store *s, struct store_batch *b, struct pg_result *first,
+                        struct pg_result *second);
 };
 
 extern const struct store_lane_def store_lane_accept, store_lane_claim_plans,

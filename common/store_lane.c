@@ -120,6 +120,7 @@ static void batch_close(struct store *s, struct store_lane *lane)
         pg_params_release(&b->params);
     else
         pg_params_reset(&b->params);
+    pg_params_reset(&b->second_params);
     lane->busy = false;
     store_pump_soon(s);
     if (s->dead && !s->dead_told) {
@@ -284,6 +285,64 @@ static void on_answer(void *arg, enum outcome outcome, struct pg_result *rows, c
     batch_close(s, lane);
 }
 
+/* ---- both statements at once ------------------------------------------------------ */
+
+/* What has no answer yet is asked for again, one statement after the other: there
+ * it shows which of the two is at fault.                                     */
+static void unpair(struct store *s, struct store_lane *lane)
+{
+    struct store_batch *b = lane->batch;
+    for (size_t i = 0; i < b->count; i++)
+        b->ops[i]->unpaired = true;
+    put_back(s, lane, 0, b->count);
+    keep_rest(b);
+}
+
+static void on_pair(void *arg, enum outcome outcome, struct pg_result *first,
+                    struct pg_result *second, const char *sqlstate, const struct error *err)
+{
+    struct store_link *link = arg;
+    struct store *s = link->store;
+    struct store_lane *lane = link->lane;
+    struct store_batch *b = lane->batch;
+    link->lane = NULL;
+    if (outcome != OK && !is_fault_of_data(outcome, sqlstate)) {
+        batch_failed(s, lane, outcome, sqlstate, err);
+        return;
+    }
+    if (outcome == OK) {
+        metric_observe(lane->seconds, (double)(clock_mono_ms() - b->sent_at_ms) / 1000.0);
+        metric_add(lane->answered, 1);
+        lane->pause_ms = 0;
+        lane->def->decode_pair(s, b, first, second);
+        metric_add(lane->items, (double)b->count);
+    }
+    unpair(s, lane);
+    pg_result_free(first);
+    pg_result_free(second);
+    batch_close(s, lane);
+}
+
+static bool can_pair(const struct store_link *link, const struct store_lane *lane)
+{
+    const struct store_lane_def *def = lane->def;
+    const struct store_batch *b = lane->batch;
+    return def->encode_ahead && b->count <= def->pair_max && !b->ops[0]->unpaired &&
+           pg_async_can_pair(link->conn, &def->statement, &def->second);
+}
+
+static void send_pair(struct store_link *link, struct store_lane *lane)
+{
+    const struct store_lane_def *def = lane->def;
+    struct store_batch *b = lane->batch;
+    const struct pg_async_pair pair = {
+        .statement = { &def->statement, &def->second },
+        .params = { &b->params, &b->second_params },
+    };
+    def->encode_ahead(b);
+    pg_async_send_pair(link->conn, &pair, on_pair, link);
+}
+
 /* ---- sending ------------------------------------------------------------------- */
 
 static void gather(struct store_lane *lane)
@@ -319,6 +378,10 @@ static void send_batch(struct store *s, struct store_link *link, struct store_la
     lane->def->encode(s, b);
     metric_observe(lane->batch_items, (double)b->count);
     b->sent_at_ms = clock_mono_ms();
+    if (can_pair(link, lane)) {
+        send_pair(link, lane);
+        return;
+    }
     if (pg_async_send(link->conn, &lane->def->statement, &b->params, on_answer, link, &err) != OK) {
         link->lane = NULL;
         batch_failed(s, lane, REFUSED, "", &err);
@@ -386,6 +449,7 @@ void store_lanes_init(struct store *s)
         lane->def = defs[i];
         lane->batch = xcalloc(1, sizeof *lane->batch);
         pg_params_init(&lane->batch->params, STORE_ITEM_BYTES_MAX);
+        pg_params_init(&lane->batch->second_params, STORE_ITEM_BYTES_MAX);
         lane->items = metric_with(&items_metric, name);
         lane->answered = metric_with(&statements_metric, name, "answered");
         lane->failed = metric_with(&statements_metric, name, "failed");
@@ -413,6 +477,7 @@ void store_lanes_release(struct store *s)
         queue_free(s, &lane->again);
         queue_free(s, &lane->waiting);
         pg_params_release(&lane->batch->params);
+        pg_params_release(&lane->batch->second_params);
         free(lane->batch);
     }
 }

@@ -161,15 +161,29 @@ static struct store_row row_of(const struct pg_result *rows, int row)
     };
 }
 
-/* The rows of one item stand together, in the order of the items. */
-static enum store_next steps_decode(struct store *s, struct store_batch *b, struct pg_result *rows)
+static struct store_row *rows_of(const struct pg_result *rows)
 {
     int count = pg_row_count(rows);
     struct store_row *list = xcalloc((size_t)count + 1, sizeof *list);
     for (int row = 0; row < count; row++)
         list[row] = row_of(rows, row);
+    return list;
+}
 
-    int from = 0;
+static void answer_claim(struct store *s, struct store_op *op, const struct store_plan_claim *claim)
+{
+    op->answered = true;
+    if (op->cancelled)
+        store_return_plan(s, &op->ask.claim_plan, claim->step, claim->epoch, claim->version);
+    else
+        op->done.claim_plan(op->arg, OK, claim, NULL);
+}
+
+/* The rows of one item stand together, in the order of the items. */
+static enum store_next steps_decode(struct store *s, struct store_batch *b, struct pg_result *rows)
+{
+    int count = pg_row_count(rows), from = 0;
+    struct store_row *list = rows_of(rows);
     for (size_t i = 0; i < b->slice; i++) {
         int at = b->left[b->left_at + i];
         struct store_op *op = b->ops[at];
@@ -180,15 +194,51 @@ static enum store_next steps_decode(struct store *s, struct store_batch *b, stru
         claim.rows = list + from;
         claim.row_count = (size_t)(to - from);
         from = to;
-        op->answered = true;
-        if (op->cancelled)
-            store_return_plan(s, &op->ask.claim_plan, claim.step, claim.epoch, claim.version);
-        else
-            op->done.claim_plan(op->arg, OK, &claim, NULL);
+        answer_claim(s, op, &claim);
     }
     free(list);
     b->left_at += b->slice;
     return b->left_at < b->left_count ? STORE_GO_ON : STORE_FINISHED;
+}
+
+/* ---- both at once ------------------------------------------------------------------ */
+
+/* Reads for every run, whoever will get it, after what its asker knows. */
+static void steps_encode_ahead(struct store_batch *b)
+{
+    pg_array_begin(&b->second_params, PG_UUID);
+    for (size_t i = 0; i < b->count; i++)
+        pg_put_uuid(&b->second_params, &b->ops[i]->ask.claim_plan.run);
+    pg_array_end(&b->second_params);
+    pg_array_begin(&b->second_params, PG_INT4);
+    for (size_t i = 0; i < b->count; i++)
+        pg_put_int4(&b->second_params, b->ops[i]->ask.claim_plan.known_step);
+    pg_array_end(&b->second_params);
+}
+
+/* A claim whose asker knew less than it thought (another epoch) is left: it is asked
+ * for again with its token, and is still ours then.                          */
+static void claim_decode_pair(struct store *s, struct store_batch *b, struct pg_result *first,
+                              struct pg_result *second)
+{
+    int count = pg_row_count(second), begin[STORE_BATCH_MAX + 1] = { 0 };
+    struct store_row *list = rows_of(second);
+    for (int row = 0; row < count; row++) /* how many rows each item has, one place on */
+        begin[pg_int4(second, row, 0) + 1]++;
+    for (size_t i = 0; i < b->count; i++)
+        begin[i + 1] += begin[i];
+    (void)claim_decode(s, b, first);
+    for (size_t i = 0; i < b->left_count; i++) {
+        int at = b->left[i];
+        struct store_op *op = b->ops[at];
+        struct store_plan_claim claim = claim_of(op, first, b->row_of[at]);
+        if (claim.known_step != op->ask.claim_plan.known_step)
+            continue;
+        claim.rows = list + begin[at];
+        claim.row_count = (size_t)(begin[at + 1] - begin[at]);
+        answer_claim(s, op, &claim);
+    }
+    free(list);
 }
 
 const struct store_lane_def store_lane_claim_plans = {
@@ -206,6 +256,9 @@ const struct store_lane_def store_lane_claim_plans = {
                 "raw, status, error_code FROM pawl.read_steps($1, $2)" },
     .encode_second = steps_encode,
     .decode_second = steps_decode,
+    .pair_max = READ_SLICE,
+    .encode_ahead = steps_encode_ahead,
+    .decode_pair = claim_decode_pair,
 };
 
 void store_return_plan(struct store *s, const struct store_claim_plan *ask, int step, int epoch,

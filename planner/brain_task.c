@@ -58,7 +58,9 @@ static void on_claimed(void *arg, enum outcome outcome, const struct store_plan_
     struct brain_task *t = arg;
     t->op = 0;
     t->claimed_ms = loop_now_ms(&t->all->daemon->loop);
-    slot_done(t); /* from here on Postgres owns the work */
+    /* From here on Postgres owns the work.  Its commit may still be on the way to the
+     * disk; what such a claim leads to is stale should it not arrive.           */
+    slot_done(t);
     const struct plan_event ev = {
         .ticket = t->ticket, .outcome = outcome, .err = err, .claim = claim
     };
