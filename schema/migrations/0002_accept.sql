@@ -173,7 +173,12 @@ CREATE FUNCTION pawl.read_announcements(p_id bigint[])
 RETURNS TABLE (id bigint, run_id uuid, type text, at_ms bigint, epoch int, step int, agent text, digest text, tenant text,
                class text, root_id uuid, parent_id uuid, source text, request_id text, meta text, error_code text, error text,
                answer text)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pawl, pg_temp SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT n.id, n.run_id, n.type, (extract(epoch FROM n.at) * 1000)::bigint, n.epoch, n.step, r.agent, v.digest, r.tenant,
            r.class, r.root_id, r.parent_id, i.source, i.request_id, i.meta::text,
            n.error_code, n.error,
@@ -184,25 +189,34 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pawl, pg_temp SET jit = o
     JOIN announcements n ON n.id = u
     JOIN agent_runs r ON r.run_id = n.run_id
     JOIN revisions v ON v.seq = r.revision
-    LEFT JOIN agent_run_inputs i ON i.run_id = n.run_id
+    LEFT JOIN agent_run_inputs i ON i.run_id = n.run_id;
+END
 $$;
 
 -- Announcements that nobody has taken, or whose taker did not manage.
 CREATE FUNCTION pawl.take_announcements(p_worker bigint, p_limit int) RETURNS SETOF bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pawl, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN QUERY
     UPDATE announcements n SET taken_until = clock_timestamp() + interval '10 s', taken_by = p_worker
     FROM (SELECT a.id FROM announcements a WHERE a.taken_until <= clock_timestamp()
           ORDER BY a.id LIMIT p_limit FOR UPDATE SKIP LOCKED) due
     WHERE n.id = due.id
-    RETURNING n.id
+    RETURNING n.id;
+END
 $$;
 
 -- The broker has them.
 CREATE FUNCTION pawl.announce(p_id bigint[]) RETURNS int
-LANGUAGE sql SECURITY DEFINER SET search_path = pawl, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_count int;
+BEGIN
     WITH mine AS MATERIALIZED (SELECT a.id FROM announcements a WHERE a.id = ANY (p_id) ORDER BY a.id FOR UPDATE), -- one order in all sessions
     gone AS (DELETE FROM announcements n USING mine m WHERE n.id = m.id RETURNING 1)
-    SELECT count(*)::int FROM gone
+    SELECT count(*) INTO v_count FROM gone;
+    RETURN v_count;
+END
 $$;
 
 -- ---------------------------------------------------- records that kill
