@@ -137,3 +137,72 @@ def a_beat_after_its_worker_is_declared_dead_says_so(m):
     _, beat = m.in_order(m.declare_dead(worker), ("SELECT * FROM pawl.heartbeat(%s,1)", (worker,)))
     same([r.state for r in beat if r.what == "self"], ["dead"])
     same(m.run(run).claim_by, None)
+
+
+# ---------------------------------------------------------------------- batches
+
+
+def claim_plans_of(worker, runs):
+    return "SELECT * FROM pawl.claim_plans(%s,%s,%s,true)", (worker, [uuid.uuid4() for _ in runs], runs)
+
+
+def claim_calls_of(worker, runs):
+    n = len(runs)
+    return ("SELECT * FROM pawl.claim_actions(%s,%s,%s,%s,%s,true,'{}')",
+            (worker, [uuid.uuid4() for _ in runs], runs, [1] * n, [0] * n))
+
+
+@test
+def two_batches_in_opposite_orders_share_their_steps(m):
+    runs = [m.new_run() for _ in range(3)]
+    first, second = m.in_order(claim_plans_of(m.worker("planner"), runs[:2]), claim_plans_of(m.worker("planner"), runs[::-1]))
+    same([r.answer for r in first], ["yours", "yours"])
+    same([r.answer for r in sorted(second, key=lambda r: r.item)], ["yours", "busy", "busy"])
+
+
+@test
+def two_batches_in_opposite_orders_share_their_calls(m):
+    runs = [m.planned("send") for _ in range(3)]
+    first, second = m.in_order(claim_calls_of(m.worker("executor"), runs[:2]), claim_calls_of(m.worker("executor"), runs[::-1]))
+    same([r.answer for r in first], ["yours", "yours"])
+    same([r.answer for r in sorted(second, key=lambda r: r.item)], ["yours", "busy", "busy"])
+
+
+def waits_with_empty_hands(m, statement, low, high):
+    """While it waits for the run with the lower id, it does not hold the other one: so no two can wait for each other."""
+    take = "SELECT 1 FROM pawl.agent_runs WHERE run_id = %s FOR NO KEY UPDATE"
+    m.one.begin()
+    m.one.ask(take, low)
+    late = m.two.start(statement[0], *statement[1])
+    m.two.waits_for(late, m.one)
+    m.three.ask(take + " NOWAIT", high)
+    m.one.commit()
+    return late.rows()
+
+
+@test
+def a_batch_of_plans_locks_its_runs_in_the_one_order(m):
+    low, high = sorted([m.new_run(), m.new_run()])
+    same([r.answer for r in waits_with_empty_hands(m, claim_plans_of(m.worker("planner"), [high, low]), low, high)], ["yours"] * 2)
+
+
+@test
+def a_batch_of_calls_locks_its_runs_in_the_one_order(m):
+    low, high = sorted([m.planned("send"), m.planned("send")])
+    same([r.answer for r in waits_with_empty_hands(m, claim_calls_of(m.worker("executor"), [high, low]), low, high)], ["yours"] * 2)
+
+
+@test
+def cancel_of_many_locks_its_runs_in_the_one_order(m):
+    low, high = sorted([m.new_run(), m.new_run()])
+    cancel = "SELECT * FROM pawl.cancel(%s,'ann',NULL)", ([high, low],)
+    same([r.answer for r in waits_with_empty_hands(m, cancel, low, high)], ["cancelled"] * 2)
+
+
+@test
+def a_death_locks_its_runs_in_the_one_order(m):
+    low, high = sorted([m.new_run(), m.new_run()])
+    worker = m.worker("planner")
+    for run in (high, low):
+        m.do(m.claim_plan(worker, run, uuid.uuid4()))
+    same([r.answer for r in waits_with_empty_hands(m, m.declare_dead(worker), low, high)], ["dead"])
