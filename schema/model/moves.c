@@ -275,7 +275,8 @@ static void wire_moves(struct search *s, const struct world *w, int p, int slot)
     end_task(s, &ran, p, slot, ANSWERED, false, WILL, "runs and is answered");
     if (!w->left.cuts)
         return;
-    for (int again = 0; again <= !is_once(t->run, t->index); again++) {
+    int most = is_once(t->run, t->index) ? 0 : 1;
+    for (int again = 0; again <= most; again++) {
         struct world n = ran;
         n.left.cuts--;
         end_task(s, &n, p, slot, CUT, again, MAY, "runs, and the answer is lost");
@@ -314,7 +315,8 @@ static void commit_moves(struct search *s, const struct world *w, int p, int slo
 static void plan_moves(struct search *s, const struct world *w, int p, int slot)
 {
     const struct task *t = &w->processes[p].tasks[slot];
-    for (int returns = 0; returns <= (w->left.returns && t->state == HELD); returns++) {
+    int most = w->left.returns && t->state == HELD ? 1 : 0;
+    for (int returns = 0; returns <= most; returns++) {
         struct world n = *w;
         struct task done = *t;
         done.outcome = returns ? HANDED_BACK : PLANNED;
