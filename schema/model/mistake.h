@@ -49,7 +49,8 @@
     X(DENY_BLIND, "a denial counts although the call was allowed since the look")              \
     X(EXPIRY_BLIND, "the default end counts although the call was allowed since the look")     \
     X(UNASKED, "a claim takes a call that waits for its approval")                             \
-    X(APPROVE_TWICE, "an approval lets a call go that was sent already")
+    X(APPROVE_TWICE, "an approval lets a call go that was sent already")                       \
+    X(DECIDE_ALLOWS, "who says that a call did not happen has allowed it")
 
 enum mistake {
     NO_MISTAKE,

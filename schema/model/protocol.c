@@ -257,12 +257,17 @@ static void hold_twins(struct world *w, int run, int index)
     count_calls(w, run, 0, 1, true);
 }
 
-/* The first claim of a call that needs an approval asks for it instead. */
+/*
+ * The first claim of a call that needs an approval asks for it instead; also after a
+ * person has said of it, or of its twin in an earlier epoch, that it did not happen.
+ */
 static void ask_approval(struct world *w, int run, int index)
 {
     struct call *c = call_now(w, run, index);
-    if (!is_acting(&w->runs[run]) || !setting->plan[run][index].needs_approval ||
-        c->status != NO_ROW)
+    bool unsent = c->open && c->status == CALL_UNSENT && !wrong(DECIDE_ALLOWS);
+    if (!is_acting(&w->runs[run]) || !setting->plan[run][index].needs_approval || c->approved)
+        return;
+    if (c->status != NO_ROW && !unsent)
         return;
     byte version = newest_version(w, run, index);
     *c = (struct call){ .status = AWAITING_APPROVAL, .open = true, .version = version };

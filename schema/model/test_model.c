@@ -115,6 +115,13 @@ static const struct setting SETTINGS[] = {
       .slots = 1,
       .parallel = 2,
       .budget = { .faults = 1, .cuts = 1, .losses = 1, .cancels = 1, .words = 2 } },
+    { .name = "allowed again: a call that needs an approval in each epoch",
+      .plan = { { { ONCE_TELL, 1, true } } },
+      .planners = 1,
+      .executors = 1,
+      .slots = 1,
+      .parallel = 2,
+      .budget = { .faults = 1, .cancels = 1, .retries = 1, .words = 2 } },
 };
 
 /* Worlds for a patient day. */
@@ -139,7 +146,7 @@ static const struct setting LONG_SETTINGS[] = {
       .executors = 2,
       .slots = 1,
       .parallel = 2,
-      .budget = { .faults = 2, .cuts = 1, .cancels = 2, .retries = 2 } },
+      .budget = { .faults = 2, .cancels = 1, .retries = 1 } },
     { .name = "tree, two faults",
       .plan = { { { SUB_AGENT, 1, false } }, { { ONCE_TELL, 2, false } } },
       .planners = 1,
@@ -150,7 +157,7 @@ static const struct setting LONG_SETTINGS[] = {
     { .name = "approval, retried",
       .plan = { { { ONCE_ASK, 1, true } } },
       .planners = 1,
-      .executors = 2,
+      .executors = 1,
       .slots = 1,
       .parallel = 2,
       .budget = { .faults = 1, .cuts = 1, .cancels = 1, .retries = 1, .words = 3 } },
@@ -207,6 +214,7 @@ static const struct seed SEEDS[] = {
     SEED(EXPIRY_BLIND, "approval", "closed as refused"),
     SEED(UNASKED, "approval", "nobody allowed"),
     SEED(APPROVE_TWICE, "approval", "(P3)"),
+    SEED(DECIDE_ALLOWS, "allowed", "nobody allowed"),
 #undef SEED
 };
 
