@@ -85,10 +85,9 @@ END
 $$;
 
 -- Looks at what a worker holds, by index scans: in passing they mark the
--- entries of all that is over, so that later looks skip them.  Bitmap scans do
--- not mark, and vacuum comes when a fifth of a table is dead: without this,
--- who declares a busy worker dead reads all it did since then, for seconds,
--- with its row locked.
+-- entries of all that is over, so that later looks skip them.  Vacuum comes
+-- when a fifth of a table is dead: without this, who declares a busy worker
+-- dead reads all it did since then, for seconds, with its row locked.
 CREATE FUNCTION pawl.tidy(p_worker bigint, p_kind text) RETURNS void
 LANGUAGE plpgsql SET enable_bitmapscan = off SET enable_seqscan = off SET jit = off AS $$
 BEGIN
@@ -173,8 +172,10 @@ END
 $$;
 
 -- Frees what these incarnations hold.  The caller holds their rows' locks.
+-- Whatever statistics say, by the small indexes: they may be from a moment at
+-- which most calls were running.
 CREATE FUNCTION pawl.bury(p_worker bigint[]) RETURNS void
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_deaths_max bigint := (SELECT x.deaths_max FROM settings x);
@@ -187,8 +188,10 @@ DECLARE
     v_moved      uuid[];
 BEGIN
     SELECT array_agg(r.run_id) INTO v_plans FROM agent_runs r WHERE r.ended_at IS NULL AND r.claim_by = ANY (p_worker);
-    SELECT array_agg(DISTINCT a.run_id) INTO v_calls FROM agent_actions a
-    WHERE (a.status = 'running' AND a.claim_by = ANY (p_worker)) OR a.probe_by = ANY (p_worker);
+    SELECT array_agg(DISTINCT c.run_id) INTO v_calls
+    FROM (SELECT a.run_id FROM agent_actions a WHERE a.status = 'running' AND a.claim_by = ANY (p_worker)
+          UNION ALL
+          SELECT a.run_id FROM agent_actions a WHERE a.probe_by = ANY (p_worker)) c;
     SELECT l.lo, l.hi INTO v_lo, v_hi FROM lock_runs(coalesce(v_plans, '{}') || coalesce(v_calls, '{}')) l;
 
     UPDATE agent_runs r

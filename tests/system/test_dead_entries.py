@@ -1,6 +1,6 @@
 """What is over leaves dead entries in the small indexes of what is live, until Postgres vacuums; stock autovacuum comes
 when a fifth of a table is dead, which may be millions. Declaring a worker dead must not wade through them: here nobody
-vacuums at all."""
+vacuums at all, and the statistics are from a moment at which everything was live."""
 
 import pytest
 
@@ -41,12 +41,14 @@ def calls_that_are_over(sql, worker):
     sql("INSERT INTO pawl.agent_actions (run_id, step, index, version, epoch, plan_version, tool, revision, key, effect, on_unknown, "
         "timeout_ms, attempts, claim_by, status, open, result) SELECT pawl.uuid7_at(clock_timestamp()), 1, 0, 1, 1, 1, 'work', 1, "
         "gen_random_uuid(), 'once', 'tell_model', 1000, 3, %s, 'running', true, repeat('x', 500) FROM generate_series(1, %s)", worker, MANY)
+    sql("ANALYZE pawl.agent_actions")
     sql("UPDATE pawl.agent_actions SET status = 'succeeded', open = false")
 
 
 def runs_that_are_over(sql, worker):
     sql("INSERT INTO pawl.agent_runs (run_id, root_id, revision, agent, tenant, class, claim_by, deadline) SELECT u, u, 1, 'a', 't', 'default', %s, "
         "now() + interval '1 hour' FROM (SELECT pawl.uuid7_at(clock_timestamp()) AS u FROM generate_series(1, %s)) x", worker, MANY)
+    sql("ANALYZE pawl.agent_runs")
     sql("UPDATE pawl.agent_runs SET status = 'failed', claim_by = NULL, ended_at = now()")
 
 
