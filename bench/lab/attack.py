@@ -14,7 +14,7 @@ class Death(NamedTuple):
     fault: object  # None: by itself
     what: str
     name: str
-    incarnation: int
+    incarnation: int  # None: it had not registered yet
     at: float  # time.time()
     plans: list  # (run, step, version)
     calls: list  # (run, step, index, version, key)
@@ -59,8 +59,12 @@ class Attack:
     def ended_by_itself(self, daemon):
         """Sent away, it has finished; or it was told that it is dead; or it is broken."""
         fault = self.leaving.pop(daemon.name, None)
-        self.exits.append((daemon.name, daemon.process.returncode, fault.what if fault else "nothing"))
-        self.deaths.append(self.snapshot(daemon, fault, "left" if fault else "ended"))
+        death = self.snapshot(daemon, fault, "left" if fault else "ended")
+        self.deaths.append(death)
+        what = fault.what if fault else "nothing"
+        if fault and death.incarnation is None:
+            what = "leave at the start"  # it had not even registered, so it held nothing
+        self.exits.append((daemon.name, daemon.process.returncode, what))
         self.back[daemon.name] = (self.passed() + (fault.for_s if fault else 0), "start")
 
     def carry_out(self, fault):
@@ -93,8 +97,8 @@ class Attack:
                 wait_until(lambda: ask(sql, daemon.instance)[0][0] == 0, "its connections end", 1.0, pause=0.005)
             except AssertionError:
                 self.slow += 1
-        found = ask("SELECT max(incarnation) FROM pawl.workers WHERE instance = %s AND kind = %s", daemon.instance, kind_of(daemon.name))
-        incarnation = found[0][0]
+        sql = "SELECT max(incarnation) FROM pawl.workers WHERE instance = %s AND kind = %s AND pid = %s"
+        incarnation = ask(sql, daemon.instance, kind_of(daemon.name), daemon.pid)[0][0]
         plans = ask("SELECT run_id::text, step, version FROM pawl.agent_runs WHERE ended_at IS NULL AND claim_by = %s", incarnation)
         calls = ask("SELECT run_id::text, step, index, version, key::text FROM pawl.agent_actions WHERE claim_by = %s AND status = 'running'", incarnation)
         return Death(fault, what, daemon.name, incarnation, at, plans, calls)

@@ -199,6 +199,7 @@ def leaving(record, attack):
             broken.append(f"run {key[0]} step {key[1]}: given back after the model was asked")
     codes = Counter(code for name, code, what in attack.exits if what == "leave")
     yield Line("P7", "left in order (SIGTERM), by exit code", spread(codes), set(codes) <= {0})
+    yield Line("P7", "sent away before they had registered", sum(what == "leave at the start" for _, _, what in attack.exits))
     yield wrong("P7", "calls of theirs interrupted", broken)
 
 

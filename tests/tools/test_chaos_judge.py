@@ -116,6 +116,7 @@ HELD = {
     "planned again after a kill": lambda w: replanned(w, KILLED),
     "failed by three deaths": three_deaths,
     "announced to a broker that forgot it": lambda w: (w.record.falls.append(BEGAN + 6), w.record.events.clear()),
+    "sent away before it had registered": lambda w: w.attack.exits.append(("planner-1", -15, "leave at the start")),
     "announced twice": lambda w: w.record.events.append(event()),
 }
 
