@@ -416,32 +416,10 @@ static void on_pair_input(struct pg_async *c, bool sound)
     answer(c);
 }
 
-static void on_socket(void *arg, int events)
+/* What has come of a single statement. */
+static void on_input(struct pg_async *c, bool sound)
 {
-    struct pg_async *c = arg;
     struct error err;
-    bool sound = true;
-    size_t known = c->state == IDLE ? strlen(PQerrorMessage(c->conn)) : 0;
-    (void)events;
-    if (c->state != IDLE) {
-        int rc = PQflush(c->conn);
-        sound = rc >= 0;
-        if (rc == 0 && c->watch.events != LOOP_READ)
-            loop_watch_update(&c->watch, LOOP_READ);
-    }
-    /* Reads also after a failed flush: the server may have said why. */
-    sound = PQconsumeInput(c->conn) && sound;
-    if (c->state == IDLE) {
-        if (!sound || PQstatus(c->conn) != CONNECTION_OK) {
-            (void)pg_lost(c->conn, known, &err);
-            break_down(c, &err);
-        }
-        return;
-    }
-    if (c->state == PAIRED || c->state == SETTLING) {
-        on_pair_input(c, sound);
-        return;
-    }
     PGresult *result;
     bool all = false;
     while (!PQisBusy(c->conn)) {
@@ -453,11 +431,43 @@ static void on_socket(void *arg, int events)
         take_result(c, result);
     }
     if (!sound || PQstatus(c->conn) != CONNECTION_OK) {
-        (void)pg_lost(c->conn, known, &err);
+        (void)pg_lost(c->conn, 0, &err);
         break_down(c, &err);
     } else if (all) {
         finish_statement(c);
     }
+}
+
+/* `known`: what the connection had said before this input. */
+static void on_idle_input(struct pg_async *c, bool sound, size_t known)
+{
+    struct error err;
+    if (sound && PQstatus(c->conn) == CONNECTION_OK)
+        return;
+    (void)pg_lost(c->conn, known, &err);
+    break_down(c, &err);
+}
+
+static void on_socket(void *arg, int events)
+{
+    struct pg_async *c = arg;
+    bool sound = true;
+    size_t known = c->state == IDLE ? strlen(PQerrorMessage(c->conn)) : 0;
+    (void)events;
+    if (c->state != IDLE) {
+        int rc = PQflush(c->conn);
+        sound = rc >= 0;
+        if (rc == 0 && c->watch.events != LOOP_READ)
+            loop_watch_update(&c->watch, LOOP_READ);
+    }
+    /* Reads also after a failed flush: the server may have said why. */
+    sound = PQconsumeInput(c->conn) && sound;
+    if (c->state == IDLE)
+        on_idle_input(c, sound, known);
+    else if (c->state == PAIRED || c->state == SETTLING)
+        on_pair_input(c, sound);
+    else
+        on_input(c, sound);
 }
 
 /* ---- life ----------------------------------------------------------------------- */
