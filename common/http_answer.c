@@ -18,33 +18,36 @@ const char *http_call_header(struct http_call *call, const char *name)
     return header->value[strspn(header->value, " \t\r\n")] ? header->value : "";
 }
 
-/* The sender's time of day, by which it has counted; ours may be wrong. */
-static int64_t sender_now_ms(struct http_call *call)
+/* Not -1 but nothing: that is a second before 1970, and no date of a server. */
+static bool read_date(const char *text, int64_t *at_s)
 {
-    const char *text = http_call_header(call, "Date");
-    time_t at = text ? curl_getdate(text, NULL) : -1;
-    return at == -1 ? clock_wall_ms() : (int64_t)at * 1000;
+    *at_s = text ? curl_getdate(text, NULL) : -1;
+    return *at_s != -1;
 }
 
-/* Retry-After: seconds, or a date (RFC 9110, 10.2.3). */
-int64_t http_call_retry_after_ms(struct http_call *call)
+int64_t http_retry_after_ms(const char *text, const char *date, int64_t now_wall_ms)
 {
-    const char *text = http_call_header(call, "Retry-After");
+    const int64_t max_s = HTTP_RETRY_AFTER_MAX_MS / 1000;
+    int64_t wait_s = 0, now_s, at_s;
     if (!text || !*text)
         return -1;
-    int64_t ms = 0;
     if (text[strspn(text, "0123456789")] == '\0') {
-        for (; *text && ms < HTTP_RETRY_AFTER_MAX_MS; text++)
-            ms = ms * 10 + (int64_t)(*text - '0') * 1000;
+        for (; *text && wait_s < max_s; text++)
+            wait_s = wait_s * 10 + (*text - '0');
     } else {
-        time_t at = curl_getdate(text, NULL);
-        if (at == -1)
+        if (!read_date(text, &at_s))
             return -1;
-        ms = (int64_t)at * 1000 - sender_now_ms(call);
+        if (!read_date(date, &now_s)) /* the sender's time of day, by which it has counted */
+            now_s = now_wall_ms / 1000;
+        wait_s = at_s - now_s; /* a date of a milliard years is no more than 2^55 s */
     }
-    if (ms < 0)
-        return 0;
-    return ms < HTTP_RETRY_AFTER_MAX_MS ? ms : HTTP_RETRY_AFTER_MAX_MS;
+    return wait_s < 0 ? 0 : wait_s < max_s ? wait_s * 1000 : HTTP_RETRY_AFTER_MAX_MS;
+}
+
+int64_t http_call_retry_after_ms(struct http_call *call)
+{
+    return http_retry_after_ms(http_call_header(call, "Retry-After"),
+                               http_call_header(call, "Date"), clock_wall_ms());
 }
 
 /* ---- the answer arrives -------------------------------------------------- */

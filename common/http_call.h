@@ -127,4 +127,8 @@ void http_call_ended_with(struct http_call *call, CURLcode code);
 const char *http_call_header(struct http_call *call, const char *name); /* NULL: none */
 int64_t http_call_retry_after_ms(struct http_call *call);
 
+/* What a Retry-After says, seconds or a date (RFC 9110, 10.2.3); a date is counted from the
+ * answer's own, if it has one.  Both may be NULL.  -1: it says nothing.      */
+int64_t http_retry_after_ms(const char *text, const char *date, int64_t now_wall_ms);
+
 #endif

@@ -3,8 +3,9 @@
 
 Suites, in this order:
 
-    unit, store   C programs on cmocka, by ctest (store: on a throwaway Postgres), and the model of the
-                  protocol (schema/model; larger worlds with --long)
+    unit, store   C programs on cmocka, by ctest (store: on a throwaway Postgres), the model of the
+                  protocol (schema/model; larger worlds with --long), and the fuzzers on what is kept of
+                  their corpus
     sql           pgTAP, by tests/sql/run
     tools         the checks of ./dev lint and this counting, by pytest in tests/tools
     system        real processes, by pytest in tests/system (and tests/store, if it has Python)
@@ -308,15 +309,19 @@ def run_on_kafka(build, options, tally):
 
 
 def run_fuzzers(build, options, tally):
-    for fuzzer in sorted((build / "tests/fuzz").glob("fuzz_*")):
+    fuzzers = sorted((build / "tests/fuzz").glob("fuzz_*"))
+    if not fuzzers:
+        tally.fail("fuzz", f"there is no fuzzer in {build}/tests/fuzz")
+    for fuzzer in fuzzers:
         name = fuzzer.name.removeprefix("fuzz_")
         if not os.access(fuzzer, os.X_OK) or fuzzer.is_dir() or not re.search(options.filter or "", name):
             continue
         heading(f"fuzz: {name}, {FUZZ_SECONDS} s")
         corpus = build / "corpus" / name
         corpus.mkdir(parents=True, exist_ok=True)
-        seeds = [str(path) for path in [ROOT / "tests/fuzz/corpus" / name] if path.is_dir()]
-        command = [str(fuzzer), f"-max_total_time={FUZZ_SECONDS}", "-print_final_stats=1", str(corpus), *seeds]
+        seeds, words = ROOT / "tests/fuzz/corpus" / name, ROOT / "tests/fuzz/dictionary" / f"{name}.dict"
+        command = [str(fuzzer), f"-max_total_time={FUZZ_SECONDS}", "-print_final_stats=1", f"-dict={words}",
+                   str(corpus), str(seeds)]
         code, output = run(command, FUZZ_SECONDS + 120, {}, capture=True)
         print("\n".join(line for line in output.splitlines() if "stat::" in line))
         if code == 0:

@@ -6,6 +6,7 @@
  * tool and the bound; the rest is the body.
  */
 #include "common/arena.h"
+#include "common/buf.h"
 #include "common/text.h"
 #include "executor/probe.h"
 #include "executor/result.h"
@@ -33,6 +34,49 @@ static void check(const struct tool_answer *a, size_t max_bytes)
     demand(a->result_bytes <= max_bytes + RESULT_NOTES_BYTES);
     demand(text_is_utf8(a->result, a->result_bytes));
     demand(!memmem(a->result, a->result_bytes, SECRET, sizeof SECRET - 1));
+}
+
+/* The text as it is defined: character by character. */
+static void copy_slowly(const struct result_source *source, struct buf *out)
+{
+    for (size_t at = 0; at < source->count;) {
+        uint32_t code_point = 0;
+        const char *piece = source->bytes + at;
+        size_t step = scrub_match(source->scrub, piece, source->count - at), size = step;
+        if (step > 0) {
+            piece = SCRUB_MARK;
+            size = sizeof SCRUB_MARK - 1;
+        } else {
+            size = step = text_utf8_next(piece, source->count - at, &code_point);
+            if (step == 0 || code_point == 0) {
+                piece = "\xef\xbf\xbd";
+                size = 3;
+                step = 1;
+            }
+        }
+        if (out->len + size > source->max_bytes)
+            return;
+        demand(buf_add(out, piece, size));
+        at += step;
+    }
+}
+
+static void compare_with_slow_copy(const char *body, size_t size, size_t max_bytes,
+                                   const struct scrub *scrub)
+{
+    struct result_source source = {
+        .bytes = body, .count = size, .total_bytes = -1, .max_bytes = max_bytes, .scrub = scrub
+    };
+    struct buf work, slow;
+    size_t length;
+    buf_init(&work, 0);
+    buf_init(&slow, SIZE_MAX / 2);
+    copy_slowly(&source, &slow);
+    const char *text = result_text(&source, &work, &length);
+    demand(length >= slow.len && memcmp(text, slow.data, slow.len) == 0);
+    demand(length == slow.len || strstr(text + slow.len, "[")); /* only notes may follow */
+    buf_release(&work);
+    buf_release(&slow);
 }
 
 static struct http_result result_of(const uint8_t *head, char *body, size_t size)
@@ -90,6 +134,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     probe_verdict(&v, &c);
     check(&v.answer, def.max_result_bytes);
     demand(v.answer.outcome >= STORE_PROBE_HAPPENED);
+
+    compare_with_slow_copy(body, size - 4, def.max_result_bytes, &scrub);
 
     verdict_release(&v);
     free(body);
