@@ -282,6 +282,7 @@ static void retry_after_is_seconds_or_a_date(void **state)
     assert_int_equal(retry_after("Retry-After: soon"), -1);
     assert_int_equal(retry_after("Retry-After:"), -1);
     assert_int_equal(retry_after("Retry-After: Sun, 06 Nov 1994 08:49:37 GMT"), 0);
+    assert_int_equal(retry_after("Retry-After: 05 Nov 999999999"), 86400000);
     char header[64];
     time_t in_a_minute = time(NULL) + 60;
     struct tm tm;
