@@ -219,15 +219,17 @@ class Besieged:
 @pytest.fixture(scope="module")
 def besieged(cluster, scratch):
     stack = make_stack(cluster, scratch, "hostile-models")
-    stack.kafka.start()
-    stack.planner(settings={"capacity": {"plans": CAPACITY}})
-    stack.executor()
-    stack.wait_joined("planner-1", "executor-1")
     besieged = Besieged(stack)
-    besieged.attack()
-    yield besieged
-    besieged.hostile.close()
-    end(stack)
+    try:
+        stack.kafka.start()
+        stack.planner(settings={"capacity": {"plans": CAPACITY}})
+        stack.executor()
+        stack.wait_joined("planner-1", "executor-1")
+        besieged.attack()
+        yield besieged
+    finally:
+        besieged.hostile.close()
+        end(stack)
 
 
 def test_every_attack_has_its_rule():

@@ -220,15 +220,17 @@ class Besieged:
 @pytest.fixture(scope="module")
 def besieged(cluster, scratch):
     stack = make_stack(cluster, scratch, "hostile-tools")
-    stack.kafka.start()
-    stack.planner()
-    stack.executor(settings={"capacity": {"actions": CAPACITY}})
-    stack.wait_joined("planner-1", "executor-1")
     besieged = Besieged(stack)
-    besieged.attack()
-    yield besieged
-    besieged.hostile.close()
-    end(stack)
+    try:
+        stack.kafka.start()
+        stack.planner()
+        stack.executor(settings={"capacity": {"actions": CAPACITY}})
+        stack.wait_joined("planner-1", "executor-1")
+        besieged.attack()
+        yield besieged
+    finally:
+        besieged.hostile.close()
+        end(stack)
 
 
 def test_every_attack_has_its_rule():
