@@ -13,6 +13,7 @@
 enum {
     CONNECTIONS_DEFAULT = 256,
     READY_MAX = 128, /* descriptors looked at in one turn */
+    TURN_MS = 50,    /* after which the rest waits for the next turn */
 };
 
 static const char *const end_names[HTTP_ENDS] = {
@@ -63,7 +64,8 @@ static void on_ready(void *arg, int events)
     struct http *http = arg;
     struct epoll_event ready[READY_MAX];
     int n = epoll_wait(http->epoll_fd, ready, READY_MAX, 0); /* the rest: next turn */
-    for (int i = 0; i < n; i++) {
+    int64_t until_ms = clock_mono_ms() + TURN_MS;            /* many busy peers hold no loop */
+    for (int i = 0; i < n && (i == 0 || clock_mono_ms() < until_ms); i++) {
         uint32_t e = ready[i].events;
         drive(http, ready[i].data.fd,
               (e & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0) |
