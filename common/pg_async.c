@@ -386,40 +386,43 @@ static bool read_pair(struct pg_async *c)
     return false;
 }
 
+static void lose(struct pg_async *c, size_t known)
+{
+    struct error err;
+    (void)pg_lost(c->conn, known, &err);
+    break_down(c, &err);
+}
+
+/* Something has come while the commit of a pair was under way. */
+static void on_settling_input(struct pg_async *c, bool over)
+{
+    struct error err = c->error;
+    if (c->outcome != OK) /* the commit itself failed, after our answer */
+        break_down(c, &err);
+    else if (over && become_idle(c) && c->calls.on_settled)
+        c->calls.on_settled(c->calls.arg);
+}
+
 /* What has come of a pair.  The answer is the last thing done here. */
 static void on_pair_input(struct pg_async *c, bool sound)
 {
-    struct error err;
     bool over = read_pair(c);
-    bool settling = c->state == SETTLING;
     if (!sound || PQstatus(c->conn) != CONNECTION_OK || (over && !PQexitPipelineMode(c->conn))) {
-        (void)pg_lost(c->conn, 0, &err);
-        break_down(c, &err);
-        return;
-    }
-    if (settling && c->outcome != OK) { /* the commit itself failed, after our answer */
-        err = c->error;
-        break_down(c, &err);
-        return;
-    }
-    if (over && !become_idle(c))
-        return;
-    if (settling) {
-        if (over && c->calls.on_settled)
-            c->calls.on_settled(c->calls.arg);
-        return;
-    }
-    if (!over && (c->outcome != OK || !c->second_rows))
-        return;
-    if (!over)
+        lose(c, 0);
+    } else if (c->state == SETTLING) {
+        on_settling_input(c, over);
+    } else if (over) {
+        if (become_idle(c))
+            answer(c);
+    } else if (c->outcome == OK && c->second_rows) {
         c->state = SETTLING;
-    answer(c);
+        answer(c);
+    }
 }
 
 /* What has come of a single statement. */
 static void on_input(struct pg_async *c, bool sound)
 {
-    struct error err;
     PGresult *result;
     bool all = false;
     while (!PQisBusy(c->conn)) {
@@ -430,22 +433,10 @@ static void on_input(struct pg_async *c, bool sound)
         }
         take_result(c, result);
     }
-    if (!sound || PQstatus(c->conn) != CONNECTION_OK) {
-        (void)pg_lost(c->conn, 0, &err);
-        break_down(c, &err);
-    } else if (all) {
+    if (!sound || PQstatus(c->conn) != CONNECTION_OK)
+        lose(c, 0);
+    else if (all)
         finish_statement(c);
-    }
-}
-
-/* `known`: what the connection had said before this input. */
-static void on_idle_input(struct pg_async *c, bool sound, size_t known)
-{
-    struct error err;
-    if (sound && PQstatus(c->conn) == CONNECTION_OK)
-        return;
-    (void)pg_lost(c->conn, known, &err);
-    break_down(c, &err);
 }
 
 static void on_socket(void *arg, int events)
@@ -462,8 +453,10 @@ static void on_socket(void *arg, int events)
     }
     /* Reads also after a failed flush: the server may have said why. */
     sound = PQconsumeInput(c->conn) && sound;
-    if (c->state == IDLE)
-        on_idle_input(c, sound, known);
+    if (c->state == IDLE && (!sound || PQstatus(c->conn) != CONNECTION_OK))
+        lose(c, known);
+    else if (c->state == IDLE)
+        return;
     else if (c->state == PAIRED || c->state == SETTLING)
         on_pair_input(c, sound);
     else

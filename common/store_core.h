@@ -57,7 +57,7 @@ struct store_op {
     uint8_t lane; /* enum store_lane_id */
     bool cancelled;
     bool answered;
-    bool sent; /* once at least: Postgres may have done it */
+    bool sent;     /* once at least: Postgres may have done it */
     bool solo;     /* goes in a statement of its own */
     bool unpaired; /* its two statements go one after the other */
     uint32_t group;

@@ -187,16 +187,21 @@ def progress(record, ended_at, began_at):
     yield Line("P6", "last progress", f"{moments[-1] - began_at:.1f} s of {ended_at - began_at:.1f} s")
 
 
+def given_back_late(record):
+    """Steps whose model was asked, and whose claim was handed back after that."""
+    for key, asks in record.asks.items():
+        lost = [why for _, why in lost_claims(record, key)]
+        if len(asks) - any(plan.type != "error" for plan in record.plans[key]) > len(lost) - lost.count("handed back"):
+            yield f"run {key[0]} step {key[1]}: given back after the model was asked"
+
+
 def leaving(record, attack):
     left = [death for death in attack.deaths if death.what == "left"]
     gone = {d.incarnation for d in left if record.workers.get(d.incarnation) and record.workers[d.incarnation].state == "gone"}
     broken = [f"call {call}" for call, rows in record.calls.items() for row in rows if row.worker in gone and row.status == "unknown"]
     broken += [f"run {key[0]} step {key[1]} version {claim.version}" for key in list(record.claims)
                for claim, why in lost_claims(record, key) if claim.worker in gone and why == "left"]
-    for key, asks in record.asks.items():
-        lost = [why for _, why in lost_claims(record, key)]
-        if len(asks) - any(plan.type != "error" for plan in record.plans[key]) > len(lost) - lost.count("handed back"):
-            broken.append(f"run {key[0]} step {key[1]}: given back after the model was asked")
+    broken += given_back_late(record)
     codes = Counter(code for name, code, what in attack.exits if what == "leave")
     yield Line("P7", "left in order (SIGTERM), by exit code", spread(codes), set(codes) <= {0})
     yield Line("P7", "sent away before they had registered", sum(what == "leave at the start" for _, _, what in attack.exits))
