@@ -96,7 +96,7 @@ class ModelFails(Plain):
 class Cancel(Plain):
     """A person cancels the run while a call is in flight."""
 
-    tools = PAY
+    tools = {"pay": {"timeout": "60s"}}
     status = "cancelled"
 
     def set_up(self, kill):
