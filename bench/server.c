@@ -19,7 +19,7 @@
  *
  * Nothing is de-duplicated: it counts.  Loopback only.
  */
-#include "waiting.h"
+#include "bench/waiting.h"
 
 #include <arpa/inet.h>
 #include <microhttpd.h>
