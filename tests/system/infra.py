@@ -24,8 +24,15 @@ from tool import After
 from waiting import wait_until
 
 LONG = bool(os.environ.get("PAWL_TEST_LONG"))
+ASAN = "asan" in os.environ.get("PAWL_BUILD_DIR", "")
 
-long_only = pytest.mark.skipif(not LONG, reason="takes minutes; runs with ./dev test --long")
+if not LONG:
+    WHY_NOT = "takes minutes; runs with ./dev test --long"
+elif ASAN or os.environ.get("PAWL_TEST_KAFKA"):
+    WHY_NOT = "measures, which is done once, on the dev build"
+else:
+    WHY_NOT = ""
+long_only = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 
 HEADINGS = ("fault", "lasted", "without progress", "going on after its end", "steps/s before, after", "lost", "doubled",
             "declared dead alive", "unknown by it", "model calls repeated", "remarks")

@@ -7,7 +7,6 @@ the time of day of a machine.
 import datetime
 import glob
 import json
-import os
 import subprocess
 import threading
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import LONG, Load
+from infra import ASAN, LONG, Load
 from model import Call, Say
 from stack import build_dir
 from waiting import wait_until
@@ -24,7 +23,7 @@ LIBRARY = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
 
 pytestmark = [
     pytest.mark.skipif(not LIBRARY, reason="libfaketime is not installed; ./dev deps test installs it"),
-    pytest.mark.skipif("asan" in os.environ.get("PAWL_BUILD_DIR", ""), reason="libfaketime and ASan want to be loaded first, both"),
+    pytest.mark.skipif(ASAN, reason="libfaketime and ASan want to be loaded first, both"),
 ] + ([] if LONG else [pytest.mark.beside])
 
 HOUR_S = 3600

@@ -14,8 +14,6 @@ from waiting import wait_until
 
 pytestmark = long_only
 
-PARTITIONS = 8
-
 
 class Nodes:
     """The cluster, by tests/kafka/kafka-local and Kafka's own tools."""
@@ -42,19 +40,10 @@ class Nodes:
     def tool(self, name, *words):
         return self.local("tool", name, *words)
 
-    def make(self, topics):
-        for topic in topics:
-            self.tool("topics", "--create", "--topic", topic, "--partitions", PARTITIONS, "--replication-factor", 3)
-
     def lag(self, groups):
         """Records that these groups have not looked at, by Kafka's own tool."""
-        total = 0
-        for group in groups:
-            for line in self.tool("groups", "--describe", "--group", group).splitlines():
-                words = line.split()
-                if words[:1] == [group] and words[5].isdigit():
-                    total += int(words[5])
-        return total
+        lines = [line.split() for line in self.tool("groups", "--describe", "--all-groups").splitlines()]
+        return sum(int(words[5]) for words in lines if words and words[0] in groups and words[5].isdigit())
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +67,13 @@ def real(request, nodes, make_own):
             return Kafka(self.build / "pawl", self.directory, f"{self.name}-{os.getpid()}", real=nodes.bootstrap)
 
     stack = make_own(stack_kind=RealStack)
-    nodes.make([*stack.kafka.names.values(), stack.kafka.dlq])
     stack.up(planners=2, executors=2)
     stack.wait_joined("planner-1", "planner-2", "executor-1", "executor-2")
     return stack
 
 
 def wait_lag_nought(nodes, stack):
-    wait_until(lambda: nodes.lag(stack.kafka.groups.values()) == 0, "the groups have looked at all records", 120, pause=1)
+    wait_until(lambda: nodes.lag(set(stack.kafka.groups.values())) == 0, "the groups have looked at all records", 120, pause=1)
 
 
 def leader_of(stack, topic):
@@ -128,17 +116,19 @@ def test_infra_kafka_down_for_a_minute(nodes, real):
     load.end()
 
 
+def offsets_begin_anew(stack):
+    """Asks for the metadata of all topics, which makes those that are gone."""
+    stack.kafka.start()
+    return not stack.kafka.values(stack.kafka.names["requests"])
+
+
 def test_infra_kafka_topics_deleted_and_made_anew(nodes, real):
     load = Load(real, by_kafka=True).begin()
-    topics = [*real.kafka.names.values(), real.kafka.dlq]
     with load.fault("all topics deleted and made anew") as row:
         since = time.monotonic()
-        for topic in topics:
-            nodes.tool("topics", "--delete", "--topic", topic)
+        nodes.tool("topics", "--delete", "--topic", f"{real.kafka.prefix}.*")
+        wait_until(lambda: offsets_begin_anew(real), "the topics are made anew", 60, pause=0.3)
         row["remarks"].append(f"{load.pace(since, time.monotonic()):.1f} steps/s meanwhile")
-        time.sleep(2)
-        existing = nodes.tool("topics", "--list").split()
-        nodes.make([topic for topic in topics if topic not in existing])  # unless a client has made it again
         began = time.monotonic()
         load.ask_for(["go"] * 5)
         load.wait_accepted(180)
@@ -156,9 +146,9 @@ def test_infra_kafka_groups_reset(nodes, real, where):
             process.terminate()
         for process in real.processes.values():
             assert process.wait_exit() == 0
-        for group in real.kafka.groups.values():
-            nodes.tool("groups", "--reset-offsets", "--group", group, "--all-topics", f"--to-{where}", "--execute")
-        row["remarks"].append(f"{nodes.lag(real.kafka.groups.values())} records to be read again")
+        groups = [word for group in real.kafka.groups.values() for word in ("--group", group)]
+        nodes.tool("groups", "--reset-offsets", *groups, "--all-topics", f"--to-{where}", "--execute")
+        row["remarks"].append(f"{nodes.lag(set(real.kafka.groups.values()))} records to be read again")
         for process in real.processes.values():
             process.start()
         load.go_on()
