@@ -22,16 +22,19 @@ class Nodes:
         self.directory = directory
         self.bootstrap = None
 
-    def local(self, command, *words):
+    def local(self, command, *words, tries=1):
         done = subprocess.run([ROOT / "tests/kafka/kafka-local", command, "-d", self.directory, *map(str, words)],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode == 77:
             pytest.skip(done.stdout.strip().splitlines()[-1])
+        if done.returncode != 0 and tries > 1:
+            return self.local(command, *words, tries=tries - 1)
         assert done.returncode == 0, f"kafka-local {command} {words}: {done.stdout}"
         return done.stdout
 
     def start(self, *words):
-        out = self.local("start", "-n", 3, *words)
+        # A node gives up when it has not found the others within a minute, which busy machines need.
+        out = self.local("start", "-n", 3, *words, tries=3)
         self.bootstrap = out.partition("bootstrap.servers=")[2].split()[0]
 
     def kill(self, *nodes):

@@ -1,6 +1,8 @@
 """Postgres fails under load: restarts, broken connections, time-outs that others set, a full disk."""
 
+import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -8,6 +10,7 @@ import psycopg2
 import pytest
 
 from cluster import LOGINS
+from failover import processes_in
 from infra import LONG, Load, long_only
 
 # At the same time where only the outcome counts; one by one where the times are measured.
@@ -69,6 +72,23 @@ def test_infra_postgres_away_for_half_a_minute(stack, mode):
         stack.cluster.stop(mode)
         time.sleep(30)  # the length of the fault
         stack.cluster.start()
+    load.end()
+
+
+@long_only
+@pytest.mark.parametrize("seconds", [6, 20])
+def test_infra_postgres_frozen(stack, seconds):
+    """As when its machine is moved: everybody's statements hang, connections are given up, and then all is
+    there again, old sessions and their locks as well."""
+    stack.up(planners=2, executors=2)
+    load = Load(stack).begin()
+    pids = processes_in(stack.cluster.data)
+    with load.fault(f"Postgres frozen for {seconds} s"):
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(seconds)  # the length of the fault
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
     load.end()
 
 
