@@ -37,7 +37,7 @@ class Kafka:
     def start(self):
         if self.real:
             for topic in (*self.names.values(), self.dlq, self.unheard):
-                self.kcat("-L", "-t", topic)  # asking for its metadata makes it
+                self.kcat("-L", "-m", 30, "-t", topic)  # asking for its metadata makes it
             return
         self.port_file.unlink(missing_ok=True)
         self.process.start()

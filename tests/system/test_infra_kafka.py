@@ -97,8 +97,8 @@ def test_infra_kafka_leader_killed(nodes, real):
         row["remarks"].append(f"10 requests written meanwhile were accepted in {time.monotonic() - began:.1f} s")
         time.sleep(max(0, 20 - (time.monotonic() - began)))  # the length of the fault
         nodes.start()
-    wait_lag_nought(nodes, real)
     load.end()
+    wait_lag_nought(nodes, real)
 
 
 def test_infra_kafka_down_for_a_minute(nodes, real):
@@ -113,16 +113,17 @@ def test_infra_kafka_down_for_a_minute(nodes, real):
         load.ask_for(["go"] * 5)
         load.wait_accepted(180)
         row["remarks"].append(f"new requests accepted {time.monotonic() - began:.1f} s after the start")
-    began = time.monotonic()
-    wait_lag_nought(nodes, real)
-    row["remarks"].append(f"lag 0 after {time.monotonic() - began:.0f} s more")
     load.end()
+    wait_lag_nought(nodes, real)
 
 
 def offsets_begin_anew(stack):
     """Asks for the metadata of all topics, which makes those that are gone."""
-    stack.kafka.start()
-    return not stack.kafka.values(stack.kafka.names["requests"])
+    try:
+        stack.kafka.start()
+        return not stack.kafka.values(stack.kafka.names["requests"])
+    except AssertionError:
+        return False  # gone, and not yet there again
 
 
 def test_infra_kafka_topics_deleted_and_made_anew(nodes, real):
@@ -136,8 +137,8 @@ def test_infra_kafka_topics_deleted_and_made_anew(nodes, real):
         load.ask_for(["go"] * 5)
         load.wait_accepted(180)
         row["remarks"].append(f"new requests accepted in {time.monotonic() - began:.1f} s")
-    wait_lag_nought(nodes, real)
     load.end()
+    wait_lag_nought(nodes, real)
 
 
 @pytest.mark.parametrize("where", ["earliest", "latest"])
@@ -155,6 +156,6 @@ def test_infra_kafka_groups_reset(nodes, real, where):
         for process in real.processes.values():
             process.start()
         load.go_on()
+    load.end()
     wait_lag_nought(nodes, real)
     assert real.sql.value("SELECT count(*) FROM pawl.agent_runs") == load.asked
-    load.end()
