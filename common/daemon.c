@@ -8,12 +8,14 @@
 
 #include <assert.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     SWEEP_MS = 1000,
+    IDLE_SWEEPS_TRIM = 10, /* so many without work, and free memory is given back */
     SWEEP_BATCH_MAX = 256,
     GRACE_UNKNOWN_MS = 60 * 1000, /* no model and no tool is known here yet */
     LEAVE_MS = 10 * 1000,         /* for the last words to Postgres */
@@ -336,6 +338,15 @@ void daemon_sweep_now(struct daemon *d)
     life->due_op = store_claim_due(d->store, life->due_asked, on_due, d);
 }
 
+/* What a busy hour took is given back once, when it is over. */
+static void mind_memory(struct daemon_life *life, int in_flight)
+{
+    if (in_flight > 0)
+        life->idle_sweeps = 0;
+    else if (life->idle_sweeps < IDLE_SWEEPS_TRIM && ++life->idle_sweeps == IDLE_SWEEPS_TRIM)
+        (void)malloc_trim(0);
+}
+
 static void on_sweep_timer(void *arg)
 {
     struct daemon *d = arg;
@@ -349,6 +360,7 @@ static void on_sweep_timer(void *arg)
     heartbeat_set_in_flight(d->heartbeat, in_flight);
     metric_set(metric_with(&in_flight_metric), in_flight);
     metric_set(metric_with(&free_metric), places);
+    mind_memory(life, in_flight);
     daemon_sweep_now(d);
     if (life->work->on_sweep)
         life->work->on_sweep(life->self);

@@ -35,6 +35,7 @@ struct daemon_life {
     int due_asked;
     bool hungry; /* there may be more due than the last batch had */
     bool missed; /* somebody was buried while we asked */
+    int idle_sweeps; /* in a row, without anything in flight */
 
     struct loop_timer sweep, grace, goodbye;
     struct loop_task progress;

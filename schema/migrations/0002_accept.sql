@@ -92,7 +92,7 @@ BEGIN
     SELECT f.item, f.why, NULL, NULL,
            CASE f.why WHEN 'unknown_agent' THEN format('no agent named %L is published', p_agent[f.item + 1])
                       WHEN 'too_old' THEN 'older than requests are kept for de-duplication'
-                      WHEN 'past_deadline' THEN 'the deadline has passed'
+                      WHEN 'past_deadline' THEN '''deadline'' has passed'
                       ELSE 'a required field is missing' END
     FROM unnest(v_no, v_why) AS f (item, why)
     UNION ALL

@@ -254,6 +254,7 @@ class Leave(Plain):
 
 
 SCENES = {
+    "planner_after_announce": [Thinking],  # that a run was accepted is announced while its first step is planned
     "planner_after_open": [Suspect],
     "planner_after_close": [Suspect],
     "planner_after_dead_letter": [DeadLetter],

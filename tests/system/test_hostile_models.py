@@ -198,11 +198,12 @@ class Besieged:
         # Whoever only waits for the end of patience need not wait long; the others have the time they need.
         limits = {SILENT: {"timeout": "30s", "first_event_timeout": "2s", "silence_timeout": "2s"},
                   DRIPS: {"timeout": "3s"}}
+        waits = {"switching_protocols": {"timeout": "5s"}}  # says at once what it is, and never ends
         models, agents = {}, {}
         for name, rule in RULES.items():
             label = name.replace("_", "-")
             models[label] = {"base_url": self.hostile.url("model", name), "model": "m", "attempts": 2,
-                             **limits.get(rule, {"timeout": "60s"}),
+                             **(waits.get(name) or limits.get(rule, {"timeout": "60s"})),
                              "max_output_bytes": LARGE_OUTPUT_BYTES if "dense" in name else OUTPUT_BYTES}
             time = "10s" if name == "retry_in_ages" else "10m"
             agents[label] = {"instructions": "i", "model": label, "tools": ["good"], "limits": {"time": time}}

@@ -15,7 +15,7 @@ from kill_judge import Kill, write_row
 from kill_scenes import SCENES, Plain
 from stack import ROOT, build_dir
 
-BESIDE = 10  # they mostly wait
+BESIDE = 16  # they mostly wait
 WAYS = ("peer", "restart")
 PREFIXES = {"planner": ["planner"], "executor": ["executor"], "daemon": ["planner", "executor"]}
 
