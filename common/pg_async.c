@@ -186,6 +186,9 @@ static void hang_up(struct pg_async *c)
     PQfinish(c->conn);
     c->conn = NULL;
     c->prepared_count = 0;
+    PQclear(c->rows); /* of what broke off nobody hears */
+    PQclear(c->second_rows);
+    c->rows = c->second_rows = NULL;
 }
 
 /* An error of the server that came before the break (57P01: it shuts down) says
@@ -569,8 +572,6 @@ void pg_async_free(struct pg_async *c)
     }
     if (c->conn)
         hang_up(c);
-    PQclear(c->rows);
-    PQclear(c->second_rows);
     loop_timer_close(&c->timer);
     loop_wake_close(&c->wake);
     free(c->dsn);
