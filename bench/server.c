@@ -308,7 +308,8 @@ static int wait_of(struct MHD_Connection *c, const struct body *b, bool model)
     }
     const char *least = MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, "d");
     const char *most = MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, "e");
-    return patience_ms(least ? atoi(least) : 0, most ? atoi(most) : 0);
+    return patience_ms(least ? (int)strtol(least, NULL, 10) : 0,
+                       most ? (int)strtol(most, NULL, 10) : 0);
 }
 
 static enum MHD_Result serve(void *arg, struct MHD_Connection *c, const char *url,

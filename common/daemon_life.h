@@ -33,8 +33,8 @@ struct daemon_life {
 
     store_ticket due_op;
     int due_asked;
-    bool hungry; /* there may be more due than the last batch had */
-    bool missed; /* somebody was buried while we asked */
+    bool hungry;     /* there may be more due than the last batch had */
+    bool missed;     /* somebody was buried while we asked */
     int idle_sweeps; /* in a row, without anything in flight */
 
     struct loop_timer sweep, grace, goodbye;

@@ -45,35 +45,40 @@ int http_socket_close(void *arg, curl_socket_t fd)
     return close(fd);
 }
 
-static bool is_at(const struct sockaddr_storage *address, const char *ip, int port)
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+static int port_of(const union address *address)
+{
+    return ntohs(address->any.sa_family == AF_INET ? address->v4.sin_port : address->v6.sin6_port);
+}
+
+static bool is_at(const union address *address, const char *ip, int port)
 {
     char text[INET6_ADDRSTRLEN] = "";
-    if (address->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-        (void)inet_ntop(AF_INET, &in->sin_addr, text, sizeof text);
-        return ntohs(in->sin_port) == port && strcmp(text, ip) == 0;
-    }
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
-    (void)inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof text);
-    return ntohs(in6->sin6_port) == port && strcmp(text, ip) == 0;
+    if (address->any.sa_family == AF_INET)
+        (void)inet_ntop(AF_INET, &address->v4.sin_addr, text, sizeof text);
+    else
+        (void)inet_ntop(AF_INET6, &address->v6.sin6_addr, text, sizeof text);
+    return port_of(address) == port && strcmp(text, ip) == 0;
 }
 
 static int own_port_of(int fd)
 {
-    struct sockaddr_storage own;
+    union address own = { 0 };
     socklen_t n = sizeof own;
-    if (getsockname(fd, (struct sockaddr *)&own, &n) != 0)
-        return 0;
-    return ntohs(own.ss_family == AF_INET ? ((const struct sockaddr_in *)&own)->sin_port
-                                          : ((const struct sockaddr_in6 *)&own)->sin6_port);
+    return getsockname(fd, &own.any, &n) == 0 ? port_of(&own) : 0;
 }
 
 /* One local port may serve connections to several peers. */
 static bool leads_to(int fd, const char *ip, int port)
 {
-    struct sockaddr_storage peer;
+    union address peer = { 0 };
     socklen_t n = sizeof peer;
-    return getpeername(fd, (struct sockaddr *)&peer, &n) == 0 && is_at(&peer, ip, port);
+    return getpeername(fd, &peer.any, &n) == 0 && is_at(&peer, ip, port);
 }
 
 bool http_socket_is_soiled(struct http *http, const char *peer_ip, int peer_port, int own_port)

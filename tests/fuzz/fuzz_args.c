@@ -25,6 +25,7 @@ static void require(bool condition)
 }
 
 /* Help and complaints are not looked at. */
+// NOLINTNEXTLINE(readability-non-const-parameter): libFuzzer's interface
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc;
@@ -35,7 +36,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 static void check_command(const struct cli *cli, const char *text, size_t size)
 {
     const struct cli_command *c = cli->command;
-    require(c && c->run);
+    if (!c || !c->run)
+        abort();
     require(cli->operand_count >= c->operands_min && cli->operand_count <= c->operands_max);
     for (int i = 0; i < cli->operand_count; i++)
         require(cli->operands[i] >= text && cli->operands[i] <= text + size);
@@ -57,13 +59,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct cli cli;
     char program[] = "pawl", *words[WORDS_MAX + 2] = { program };
     int count = 1, exit_code = -1, quiet, loud;
-    char *text = malloc(size + 1);
+    char *text = malloc(size + 1), *rest = NULL;
     if (!text)
         return 0;
     if (size > 0)
         memcpy(text, data, size);
     text[size] = '\0';
-    for (char *at = strtok(text, "\n"); at && count <= WORDS_MAX; at = strtok(NULL, "\n"))
+    for (char *at = strtok_r(text, "\n", &rest); at && count <= WORDS_MAX;
+         at = strtok_r(NULL, "\n", &rest))
         words[count++] = at;
 
     (void)fflush(stderr);
