@@ -406,6 +406,21 @@ static void test_tools_that_cannot_be_served_are_left(void **state)
 
 /* ---- giving up ------------------------------------------------------------------------- */
 
+/* Somebody else has the run, so that whoever claims it has to wait. */
+static void hold_run(const struct uuid *run)
+{
+    char id[UUID_TEXT_SIZE];
+    uuid_format(run, id);
+    world_sql(&world, "BEGIN");
+    world_sql(&world, "SELECT 1 FROM pawl.agent_runs WHERE run_id = '%s' FOR UPDATE", id);
+}
+
+/* The claim is at the server for certain. */
+static bool is_waited_for(void)
+{
+    return world_int(&world, "SELECT count(*) FROM pg_locks WHERE NOT granted") > 0;
+}
+
 static void test_cancelled_operations_are_silent(void **state)
 {
     struct got g = { 0 };
@@ -422,10 +437,12 @@ static void test_cancelled_operations_are_silent(void **state)
     assert_int_equal(store_waiting(store), 0);
 
     /* On its way: the claim goes through, and is handed back. */
+    hold_run(&run);
     t = store_claim_plan(store, &c, got_plan, &g);
-    loop_turn(&world.loop, 0);
+    UNTIL(&world, is_waited_for(), 5000);
     store_cancel_op(store, t);
     assert_int_equal(store_waiting(store), 1);
+    world_sql(&world, "COMMIT");
     UNTIL(&world, store_waiting(store) == 0, 5000);
     uuid_format(&run, id);
     assert_int_equal(world_int(&world,
@@ -438,9 +455,11 @@ static void test_cancelled_operations_are_silent(void **state)
     /* The same for a call. */
     run = world_planned_run(&world, worker, "send");
     struct store_claim_action a = got_call_of(&run, 0);
+    hold_run(&run);
     t = store_claim_action(hands, &a, got_action, &g);
-    loop_turn(&world.loop, 0);
+    UNTIL(&world, is_waited_for(), 5000);
     store_cancel_op(hands, t);
+    world_sql(&world, "COMMIT");
     UNTIL(&world, store_waiting(hands) == 0, 5000);
     uuid_format(&run, id);
     assert_int_equal(world_int(&world,
