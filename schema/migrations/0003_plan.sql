@@ -105,7 +105,7 @@ BEGIN
         SET claim_by = p_worker, claim_token = s.token,
             version = 1 + CASE WHEN s.epoch > 1 AND s.last_version = 0 -- a retried run meets rows of its former epochs
                                THEN last_plan_version(s.run_id, s.step) ELSE s.last_version END
-        FROM seen s WHERE s.answer = 'yours' AND r.run_id = s.run_id AND r.run_id BETWEEN v_lo AND v_hi
+        FROM seen s WHERE s.answer = 'yours' AND r.run_id = s.run_id
         RETURNING r.run_id, r.version
     )
     SELECT s.item, CASE s.answer WHEN 'same' THEN 'yours' ELSE s.answer END, s.step, s.epoch,
@@ -270,7 +270,7 @@ BEGIN
                  p_cost_micros[i + 1] AS cost
           FROM unnest(v_item, v_calls) AS a (i, k)) u,
          LATERAL (SELECT CASE u.outcome WHEN 'calls' THEN u.all_calls ELSE 0 END AS calls) n
-    WHERE r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi
+    WHERE r.run_id = u.run
     RETURNING u.i, r.run_id, r.open_calls, r.step)
     SELECT array_agg(m.i), array_agg(m.run_id), array_agg(m.open_calls::int), array_agg(m.step) INTO v_item, v_run, v_open, v_step FROM moved m;
 

@@ -258,7 +258,7 @@ BEGIN
             change = r.change + 1
         FROM (SELECT x.*, nullif(x.closed, 0) AS last
               FROM unnest(p_run, p_closed, p_waiting, p_due) AS x (run, closed, waiting, due)) u
-        WHERE r.run_id = u.run AND r.run_id BETWEEN v_lo AND v_hi AND r.ended_at IS NULL
+        WHERE r.run_id = u.run AND r.ended_at IS NULL
         RETURNING r.run_id,
                   CASE WHEN r.open_calls = 0 AND u.closed > 0 THEN r.step
                        -- every open call waits now, and before not every one did
@@ -568,7 +568,6 @@ BEGIN
                  WITH ORDINALITY AS u (token, run, step, index, version, outcome, result, took, n)
         JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON r.step = u.step AND r.ended_at IS NULL
         WHERE u.outcome = 'succeeded' AND a.run_id = u.run AND a.step = u.step AND a.index = u.index AND a.version = u.version
-          AND a.run_id BETWEEN v_lo AND v_hi
           AND a.status = 'running' AND a.claim_by = p_worker AND a.claim_token = u.token AND a.epoch = r.epoch
         RETURNING (u.n - 1)::int AS item, a.run_id
     )
