@@ -560,7 +560,8 @@ BEGIN
     v_hi := v_lock.hi;
 
     -- Nearly always the holder of a running claim brings a success, and the run
-    -- stands where it stood.
+    -- stands where it stood.  The CASE keeps the index of running claims out of
+    -- this: with it, each result would be looked for among all calls in flight.
     WITH done AS (
         UPDATE agent_actions a
         SET status = 'succeeded', open = false, result = u.result, duration_ms = coalesce(u.took, a.duration_ms), finished_at = v_now
@@ -568,7 +569,7 @@ BEGIN
                  WITH ORDINALITY AS u (token, run, step, index, version, outcome, result, took, n)
         JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON r.step = u.step AND r.ended_at IS NULL
         WHERE u.outcome = 'succeeded' AND a.run_id = u.run AND a.step = u.step AND a.index = u.index AND a.version = u.version
-          AND a.status = 'running' AND a.claim_by = p_worker AND a.claim_token = u.token AND a.epoch = r.epoch
+          AND CASE a.status WHEN 'running' THEN a.claim_by END = p_worker AND a.claim_token = u.token AND a.epoch = r.epoch
         RETURNING (u.n - 1)::int AS item, a.run_id
     )
     SELECT array_agg(d.item), array_agg(d.run_id) INTO v_item, v_run FROM done d;
