@@ -94,6 +94,7 @@ enum model_dialect {
 struct model_price { /* micros (millionths) of money per million tokens; -1: not given */
     int64_t input_micros;
     int64_t cached_input_micros;
+    int64_t cache_write_micros;
     int64_t output_micros;
 };
 

@@ -140,6 +140,12 @@ static const struct field price_rows[] = {
       .offset = offsetof(struct model_price, cached_input_micros),
       .help = "For a million tokens of input that the provider had in its cache; absent: as input.",
       .example = "0.25" },
+    { .name = "cache_write",
+      .type = FIELD_MONEY,
+      .offset = offsetof(struct model_price, cache_write_micros),
+      .help =
+          "For a million tokens of input that the provider wrote to its cache; absent: as input.",
+      .example = "3.75" },
     { .name = "output",
       .type = FIELD_MONEY,
       .required = true,

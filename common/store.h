@@ -177,7 +177,8 @@ struct store_row {
     const char *refused; /* item and result: why the call was not made */
     const char *raw;     /* JSON */
     size_t raw_n;
-    const char *status; /* result: as in pawl.statuses; NULL: refused */
+    const char *dialect; /* with raw: whose form it has */
+    const char *status;  /* result: as in pawl.statuses; NULL: refused */
     const char *error_code;
 };
 
@@ -232,7 +233,8 @@ struct store_commit_plan {
     int64_t retry_ms;
     const char *code, *error;
     const char *model;
-    int64_t tokens_in, tokens_out, tokens_cached, cost_micros;
+    const char *dialect; /* of items[0].raw */
+    int64_t tokens_in, tokens_out, tokens_cached, tokens_written, tokens_reasoning, cost_micros;
     int duration_ms;
     const struct store_item *items;
     size_t item_count;

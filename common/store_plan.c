@@ -137,6 +137,7 @@ static struct store_row row_of(const struct pg_result *rows, int row)
         RAW,
         STATUS,
         CODE,
+        DIALECT,
     };
     const char *kind = pg_text(rows, row, KIND);
     int type = store_name_index(item_types, sizeof item_types / sizeof *item_types,
@@ -156,6 +157,7 @@ static struct store_row row_of(const struct pg_result *rows, int row)
         .refused = pg_text(rows, row, REFUSED_WHY),
         .raw = pg_text(rows, row, RAW),
         .raw_n = pg_length(rows, row, RAW),
+        .dialect = pg_text(rows, row, DIALECT),
         .status = pg_text(rows, row, STATUS),
         .error_code = pg_text(rows, row, CODE),
     };
@@ -253,7 +255,7 @@ const struct store_lane_def store_lane_claim_plans = {
     .refuse = claim_refuse,
     .second = { "read_steps",
                 "SELECT item, kind, step, index, type, content, call_id, tool, arguments, refused, "
-                "raw, status, error_code FROM pawl.read_steps($1, $2)" },
+                "raw, status, error_code, dialect FROM pawl.read_steps($1, $2)" },
     .encode_second = steps_encode,
     .decode_second = steps_decode,
     .pair_max = READ_SLICE,
@@ -366,6 +368,9 @@ static void commit_encode(struct store *s, struct store_batch *b)
     STORE_ARRAY(b, PG_INT8, store_put_known_8, op->ask.commit_plan.cost_micros);
     STORE_ARRAY(b, PG_INT4, store_put_known_4, op->ask.commit_plan.duration_ms);
     items_encode(b);
+    STORE_ARRAY(b, PG_TEXT, pg_put_text, op->ask.commit_plan.dialect);
+    STORE_ARRAY(b, PG_INT8, store_put_known_8, op->ask.commit_plan.tokens_reasoning);
+    STORE_ARRAY(b, PG_INT8, store_put_known_8, op->ask.commit_plan.tokens_written);
 }
 
 static enum store_next commit_decode(struct store *s, struct store_batch *b, struct pg_result *rows)
@@ -403,7 +408,8 @@ const struct store_lane_def store_lane_commit_plans = {
     .statement = { "commit_plans",
                    "SELECT item, answer, status, open_calls, next_step, event_id "
                    "FROM pawl.commit_plans($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
-                   "$14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)" },
+                   "$14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, "
+                   "$29, $30)" },
     .batch_max = STORE_BATCH_MAX,
     .for_worker = true,
     .encode = commit_encode,

@@ -23,7 +23,8 @@ static struct metric model_call_seconds = {
 static struct metric model_tokens_total = {
     .kind = METRIC_COUNTER,
     .name = "pawl_model_tokens_total",
-    .help = "Tokens as counted by the providers, by model and kind (input, cached, output).",
+    .help = "Tokens as counted by the providers, by model and kind (input, output; of these: "
+            "cached, cache_written, reasoning).",
     .labels = { "model", "kind" },
 };
 static struct metric plans_total = {
@@ -113,7 +114,9 @@ static void on_reply(void *arg, struct model_reply *reply)
     metric_observe(metric_with(&model_call_seconds, model), (double)reply->took_ms / 1000);
     count_tokens(model, "input", reply->usage.tokens_in);
     count_tokens(model, "cached", reply->usage.tokens_cached);
+    count_tokens(model, "cache_written", reply->usage.tokens_written);
     count_tokens(model, "output", reply->usage.tokens_out);
+    count_tokens(model, "reasoning", reply->usage.tokens_reasoning);
     const struct plan_event ev = { .ticket = t->ticket, .outcome = OK, .reply = reply };
     plan_resume(&t->plan, &ev);
 }

@@ -63,15 +63,37 @@ static bool keep_n(struct conversation *c, const char **out, size_t *out_n, cons
     return *out || !text;
 }
 
+/* Calls whose arguments were too large to be kept are said without them. */
+static bool keep_said(struct conversation *c, struct conversation_step *s,
+                      const struct store_row *row)
+{
+    struct reply_item *said = grown(c->arena, s->said, s->said_count, &s->said_room, sizeof *said);
+    if (!said)
+        return false;
+    s->said = said;
+    struct reply_item *item = &s->said[s->said_count++];
+    *item =
+        (struct reply_item){ .type = row->type == STORE_FUNCTION_CALL ? REPLY_CALL : REPLY_TEXT };
+    if (item->type == REPLY_TEXT)
+        return keep(c, &item->content, row->content ? row->content : "");
+    return keep(c, &item->call_id, row->call_id ? row->call_id : "") &&
+           keep(c, &item->tool, row->tool ? row->tool : "") &&
+           keep_n(c, &item->arguments, &item->arguments_n, row->arguments ? row->arguments : "{}",
+                  row->arguments ? strlen(row->arguments) : 2);
+}
+
 static bool read_item(struct conversation *c, const struct store_row *row)
 {
     struct conversation_step *s = step_of(c, row->step);
     if (!s)
         return false;
-    if (row->raw && !keep_n(c, &s->raw, &s->raw_n, row->raw, row->raw_n))
+    if (row->raw && (!keep_n(c, &s->raw, &s->raw_n, row->raw, row->raw_n) ||
+                     !keep(c, &s->dialect, row->dialect)))
+        return false;
+    if (row->type != STORE_REASONING && !keep_said(c, s, row))
         return false;
     if (row->type != STORE_FUNCTION_CALL)
-        return true; /* what was said stands in raw */
+        return true;
     struct conversation_call *call = call_of(c, s, row->index);
     return call && keep(c, &call->call_id, row->call_id) && keep(c, &call->tool, row->tool) &&
            keep(c, &call->refused, row->refused);

@@ -3,7 +3,8 @@
  *
  *     rows of read_steps()            struct conversation
  *     input                    -->    input
- *     items of step 1          -->    steps[0]: raw (the provider's own message)
+ *     items of step 1          -->    steps[0]: raw (the provider's own message) and
+ *                                               its dialect; said (the same, neutral)
  *     results of step 1        -->              calls: id, tool, status, text
  *     items of step 2 ...
  *
@@ -21,6 +22,7 @@
 #include "common/arena.h"
 #include "common/outcome.h"
 #include "common/store.h"
+#include "planner/model.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -41,6 +43,9 @@ struct conversation_step {
     int step;
     const char *raw; /* NULL when the items of this step were not read */
     size_t raw_n;
+    const char *dialect;     /* whose form raw has; NULL: not stored */
+    struct reply_item *said; /* text and calls, also refused ones; no reasoning */
+    size_t said_count, said_room;
     struct conversation_call *calls;
     size_t call_count, call_room;
 };

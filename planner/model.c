@@ -25,7 +25,7 @@ struct model_reply *model_reply_new(size_t limit_bytes)
     struct model_reply *r = xcalloc(1, sizeof *r);
     arena_init(&r->arena, limit_bytes);
     r->retry_after_ms = -1;
-    r->usage = (struct model_usage){ MODEL_NO_TOKENS, MODEL_NO_TOKENS, MODEL_NO_TOKENS };
+    r->usage = MODEL_USAGE_UNKNOWN;
     return r;
 }
 
@@ -92,6 +92,13 @@ const char *model_words(char *out, size_t out_size, const char *text, size_t n, 
     return text_bounded(out, out_size, shown, at);
 }
 
+void prompt_turn_text(const struct prompt_turn *turn, struct buf *out)
+{
+    for (size_t i = 0; i < turn->item_count; i++)
+        if (turn->items[i].type == REPLY_TEXT && turn->items[i].content)
+            buf_puts(out, turn->items[i].content);
+}
+
 char *model_text(struct arena *arena, const char *bytes, size_t n)
 {
     static const char replacement[] = "\xef\xbf\xbd";
@@ -127,19 +134,25 @@ int64_t model_backoff_ms(int failures, double dice)
     return wait - (int64_t)((double)wait * 0.25 * dice);
 }
 
+/* At most what is left, which is what remains of the whole afterwards. */
+static double part_of(int64_t *left, int64_t tokens, int64_t price, int64_t otherwise)
+{
+    int64_t part = tokens < 0 ? 0 : tokens < *left ? tokens : *left;
+    *left -= part;
+    return (double)part * (double)(price >= 0 ? price : otherwise);
+}
+
 int64_t model_cost_micros(const struct model_price *price, const struct model_usage *usage)
 {
     if (price->input_micros < 0 || price->output_micros < 0 || usage->tokens_in < 0 ||
         usage->tokens_out < 0)
         return -1;
-    int64_t cached = usage->tokens_cached > 0 ? usage->tokens_cached : 0;
-    if (cached > usage->tokens_in)
-        cached = usage->tokens_in;
-    int64_t cached_price =
-        price->cached_input_micros >= 0 ? price->cached_input_micros : price->input_micros;
-    double cost = (double)(usage->tokens_in - cached) * (double)price->input_micros +
-                  (double)cached * (double)cached_price +
-                  (double)usage->tokens_out * (double)price->output_micros;
+    int64_t input = usage->tokens_in;
+    double cost =
+        part_of(&input, usage->tokens_cached, price->cached_input_micros, price->input_micros) +
+        part_of(&input, usage->tokens_written, price->cache_write_micros, price->input_micros);
+    cost += (double)input * (double)price->input_micros +
+            (double)usage->tokens_out * (double)price->output_micros;
     cost /= 1e6;
     return cost < (double)MODEL_COST_MAX_MICROS ? (int64_t)llround(cost) : MODEL_COST_MAX_MICROS;
 }

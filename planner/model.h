@@ -44,6 +44,17 @@ struct prompt_frame {
     size_t tool_count;
 };
 
+struct reply_item;
+
+/* What the model said in one step. */
+struct prompt_turn {
+    const char *raw; /* its own message, to be sent back as it came; NULL: of another dialect */
+    size_t raw_n;
+    const struct reply_item *items; /* without raw: the same in nobody's dialect */
+    size_t item_count;
+    size_t call_count;
+};
+
 /* What a call came to, as text for the model. */
 struct prompt_result {
     const char *call_id;
@@ -80,8 +91,13 @@ enum { MODEL_CALLS_MAX = 1024 }; /* in one answer; more is no answer at all */
 struct model_usage { /* MODEL_NO_TOKENS: the provider did not say */
     int64_t tokens_in;
     int64_t tokens_out;
-    int64_t tokens_cached; /* of tokens_in */
+    int64_t tokens_cached;    /* of tokens_in: read from the provider's cache */
+    int64_t tokens_written;   /* of tokens_in: written to it */
+    int64_t tokens_reasoning; /* of tokens_out */
 };
+#define MODEL_USAGE_UNKNOWN                                                                    \
+    ((struct model_usage){ MODEL_NO_TOKENS, MODEL_NO_TOKENS, MODEL_NO_TOKENS, MODEL_NO_TOKENS, \
+                           MODEL_NO_TOKENS })
 
 /* Why the model stopped. */
 enum reply_end {
@@ -101,7 +117,7 @@ struct model_reply {
     struct reply_item *items; /* at least one */
     size_t item_count;
     size_t call_count;
-    const char *raw; /* the provider's message: a JSON object */
+    const char *raw; /* the provider's message: JSON, in its dialect's form */
     size_t raw_n;
     struct model_usage usage; /* also of a failed call, as far as known */
     int64_t took_ms;
@@ -124,10 +140,9 @@ struct reader_options {
     const char *secret;        /* the key that was sent, or NULL: never in an error */
 };
 
-struct reader; /* each dialect has its own */
-
+struct reader; /* reader.h */
 struct dialect {
-    const char *name;
+    const char *name; /* as in enum model_dialect's words; stored beside raw */
     const char *path; /* behind the model's base_url */
 
     /* Headers of a request beside content-type; the secret may be NULL.  Text is
@@ -136,26 +151,27 @@ struct dialect {
                       struct http_header out[MODEL_HEADERS_MAX]);
 
     /* The body of a request grows with the run: begin, add, add, ..., close.  What
-     * close() appended is cut off before the next addition.  The answers are those
-     * of buf.h: false when the buffer is full.                               */
+     * close() appended is cut off before the next addition; with `answer_only` the
+     * model may call no tool.  The answers are those of buf.h: false when the buffer
+     * is full.                                                                 */
     bool (*begin)(struct buf *body, const struct prompt_frame *frame);
     bool (*add_user)(struct buf *body, const char *text, size_t n);
-    bool (*add_assistant)(struct buf *body, const char *raw, size_t n);
+    bool (*add_turn)(struct buf *body, const struct prompt_turn *turn);
     bool (*add_results)(struct buf *body, const struct prompt_result *results, size_t count);
-    bool (*close)(struct buf *body);
+    bool (*close)(struct buf *body, const struct prompt_frame *frame, bool answer_only);
 
-    /* Reading.  `content_type` is that of the answer: it decides how it is read.
-     * reader_feed: OK: go on; anything else: no further byte is wanted. */
-    struct reader *(*reader_new)(const struct reader_options *options, const char *content_type);
-    enum outcome (*reader_feed)(struct reader *r, const char *bytes, size_t n);
-    bool (*reader_complete)(const struct reader *r); /* the end was said: no byte is missing */
-    /* Makes the reply of what came.  `whole`: the answer ended as HTTP wants it. */
-    void (*reader_finish)(struct reader *r, bool whole, struct model_reply *reply);
-    void (*reader_free)(struct reader *r);
-
-    /* The reply to an answer with an error status. */
-    void (*read_error)(long status, const char *body, size_t n, const char *secret,
-                       struct model_reply *reply);
+    /* Reading, by reader.h.  `parts` is what the dialect keeps of a streamed message,
+     * of at most limit_bytes.  read_event: OK: go on; anything else: reader_fail().
+     * The messages are new references, or NULL: there is none.  whole_message gets
+     * an answer without an error in it.                                        */
+    void *(*parts_new)(size_t limit_bytes);
+    void (*parts_free)(void *parts);
+    enum outcome (*read_event)(struct reader *r, const json_t *data);
+    json_t *(*streamed_message)(struct reader *r);
+    json_t *(*whole_message)(struct reader *r, json_t *answer);
+    /* Makes the reply of a message; end_reason: the provider's word, or "". */
+    void (*read_message)(json_t *message, const char *end_reason, const char *call_prefix,
+                         struct model_reply *reply);
 };
 
 const struct dialect *dialect_of(enum model_dialect dialect);
@@ -171,6 +187,9 @@ const char *model_status_code(long status);
 /* The provider's own words for people: safe on a terminal, cut to out_size, every
  * occurrence of the secret (NULL: none) taken out before that.  Returns out.  */
 const char *model_words(char *out, size_t out_size, const char *text, size_t n, const char *secret);
+
+/* All text of a turn, one item after the other; its reasoning is left out. */
+void prompt_turn_text(const struct prompt_turn *turn, struct buf *out);
 
 /* The bytes as a string of the arena: NUL becomes U+FFFD.  NULL past the limit. */
 char *model_text(struct arena *arena, const char *bytes, size_t n);

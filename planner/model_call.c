@@ -2,6 +2,8 @@
 
 #include "common/fault.h"
 #include "common/memory.h"
+#include "planner/model_error.h"
+#include "planner/reader.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -41,7 +43,7 @@ static void call_free(struct model_call *c)
 {
     loop_timer_close(&c->silence);
     if (c->reader)
-        c->dialect->reader_free(c->reader);
+        reader_free(c->reader);
     buf_release(&c->error_body);
     arena_free(&c->arena);
     free(c);
@@ -70,7 +72,7 @@ static bool on_head(void *arg, const struct http_head *head)
                                                             : -1;
     const char *type = http_head_get(head, "content-type");
     if (c->status >= 200 && c->status < 300 && !c->reader)
-        c->reader = c->dialect->reader_new(&c->options, type ? type : "");
+        c->reader = reader_new(c->dialect, &c->options, type ? type : "");
     return true;
 }
 
@@ -97,9 +99,9 @@ static bool on_body(void *arg, const char *bytes, size_t n)
         buf_add(&c->error_body, bytes, n < room ? n : room);
         return n < room;
     }
-    if (c->dialect->reader_feed(c->reader, bytes, n) != OK)
+    if (reader_feed(c->reader, bytes, n) != OK)
         return false;
-    if (c->dialect->reader_complete(c->reader)) {
+    if (reader_complete(c->reader)) {
         c->lingering = true;
         c->patience_ms = MODEL_LINGER_MS;
         loop_timer_start(&c->silence, MODEL_LINGER_MS);
@@ -111,8 +113,8 @@ static bool on_body(void *arg, const char *bytes, size_t n)
 
 static void end_by_status(struct model_call *c, struct model_reply *reply)
 {
-    c->dialect->read_error(c->status, c->error_body.data ? c->error_body.data : "",
-                           c->error_body.len, c->options.secret, reply);
+    model_read_error(c->status, c->error_body.data ? c->error_body.data : "", c->error_body.len,
+                     c->options.secret, reply);
     bool quota = reply->code && strcmp(reply->code, "quota_spent") == 0;
     if (c->should_retry >= 0 && !quota)
         reply->outcome = c->should_retry ? RETRY : REFUSED;
@@ -145,10 +147,10 @@ static struct model_reply *make_reply(struct model_call *c, const struct http_re
 {
     struct model_reply *reply =
         model_reply_new(8 * c->options.output_limit_bytes + (size_t)STREAM_ROOM_BYTES);
-    bool complete = c->reader && c->dialect->reader_complete(c->reader);
+    bool complete = c->reader && reader_complete(c->reader);
     if (c->reader && (complete || result->end == HTTP_ANSWERED || result->end == HTTP_STOPPED ||
                       result->end == HTTP_CUT))
-        c->dialect->reader_finish(c->reader, result->end == HTTP_ANSWERED, reply);
+        reader_finish(c->reader, result->end == HTTP_ANSWERED, reply);
     else if (c->status && !c->reader)
         end_by_status(c, reply);
     else

@@ -1,12 +1,8 @@
 /*
  * model_openai_message.h -- what stands in an answer of the dialect "OpenAI chat
- * completions": the assistant's message, usage, errors.
+ * completions": the assistant's message, usage.
  *
  * These work on JSON that was read already, streamed or whole, and are pure.
- *
- * Errors are classed by status and by the exact words in `code` and `type`, never
- * by looking for words in a sentence.  A spent quota comes with 429 like any rate
- * limit, but does not pass by waiting: REFUSED.
  */
 #ifndef PAWL_PLANNER_MODEL_OPENAI_MESSAGE_H
 #define PAWL_PLANNER_MODEL_OPENAI_MESSAGE_H
@@ -23,9 +19,5 @@ void openai_message(json_t *message, const char *end_reason, const char *call_pr
 
 /* Takes over what this usage object knows; NULL says nothing. */
 void openai_usage(const json_t *usage, struct model_usage *out);
-
-/* Makes the reply of an answer with an `error` in it; status 0: inside an answer
- * that began as a good one.                                                  */
-void openai_error(long status, const json_t *answer, const char *secret, struct model_reply *reply);
 
 #endif

@@ -75,6 +75,8 @@ static void take_claim(struct plan *p, const struct store_plan_claim *claim)
         .tokens_in = STORE_NOT_KNOWN,
         .tokens_out = STORE_NOT_KNOWN,
         .tokens_cached = STORE_NOT_KNOWN,
+        .tokens_written = STORE_NOT_KNOWN,
+        .tokens_reasoning = STORE_NOT_KNOWN,
         .cost_micros = STORE_NOT_KNOWN,
     };
     if (claim->known_step != p->history->known_step)
@@ -123,7 +125,7 @@ static enum outcome make_prompt(struct plan *p, struct error *err)
     const struct prompt_frame frame = { p->agent->model, def->instructions, tools,
                                         def->tool_count };
     enum outcome outcome =
-        prompt_extend(p->dialect, &frame, &p->conversation, &p->scratch, p->history, err);
+        prompt_extend(p->dialect, &frame, false, &p->conversation, &p->scratch, p->history, err);
     arena_free(&p->scratch);
     return outcome;
 }
@@ -181,6 +183,8 @@ static void count_usage(struct plan *p)
     p->plan.tokens_in = usage->tokens_in;
     p->plan.tokens_out = usage->tokens_out;
     p->plan.tokens_cached = usage->tokens_cached;
+    p->plan.tokens_written = usage->tokens_written;
+    p->plan.tokens_reasoning = usage->tokens_reasoning;
     p->plan.cost_micros = model_cost_micros(&p->agent->model->price, usage);
     p->plan.duration_ms = p->reply->took_ms < INT32_MAX ? (int)p->reply->took_ms : INT32_MAX;
 }
@@ -231,6 +235,7 @@ static enum plan_state think_answer(struct plan *p, const struct plan_event *ev)
         return commit_with(p, STORE_PLAN_FAIL, "answer_too_large", p->why.text);
     p->plan.items = items;
     p->plan.item_count = p->reply->item_count;
+    p->plan.dialect = p->dialect->name;
     const char *code = NULL;
     enum store_plan_outcome outcome = judge_outcome(p->reply, &code, &p->why);
     return commit_with(p, outcome, code, code ? p->why.text : NULL);

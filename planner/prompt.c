@@ -90,12 +90,28 @@ static bool add_input(const struct dialect *dialect, const struct conversation *
     return fits;
 }
 
+/* Rows without a dialect are of the time before there was more than one. */
+static bool add_turn(const struct dialect *dialect, const struct conversation_step *step,
+                     struct buf *text)
+{
+    bool ours = step->dialect ? strcmp(step->dialect, dialect->name) == 0
+                              : strcmp(dialect->name, "openai_chat") == 0;
+    struct prompt_turn turn = { .items = step->said, .item_count = step->said_count };
+    for (size_t i = 0; i < step->said_count; i++)
+        turn.call_count += step->said[i].type == REPLY_CALL;
+    if (ours) {
+        turn.raw = step->raw;
+        turn.raw_n = step->raw_n;
+    }
+    return dialect->add_turn(text, &turn);
+}
+
 static bool add_steps(const struct dialect *dialect, const struct conversation *c,
                       struct arena *arena, struct history *h)
 {
     for (size_t i = 0; i < c->step_count; i++) {
         const struct conversation_step *step = &c->steps[i];
-        if (step->raw && !dialect->add_assistant(&h->text, step->raw, step->raw_n))
+        if (step->raw && !add_turn(dialect, step, &h->text))
             return false;
         if (step->step > h->known_step)
             h->known_step = step->step;
@@ -108,8 +124,8 @@ static bool add_steps(const struct dialect *dialect, const struct conversation *
 }
 
 enum outcome prompt_extend(const struct dialect *dialect, const struct prompt_frame *frame,
-                           const struct conversation *c, struct arena *arena, struct history *h,
-                           struct error *err)
+                           bool answer_only, const struct conversation *c, struct arena *arena,
+                           struct history *h, struct error *err)
 {
     bool fits = true;
     if (!c->input && h->known_step == 0)
@@ -123,7 +139,7 @@ enum outcome prompt_extend(const struct dialect *dialect, const struct prompt_fr
     }
     fits = fits && add_steps(dialect, c, arena, h);
     h->open_len = h->text.len;
-    if (fits && dialect->close(&h->text))
+    if (fits && dialect->close(&h->text, frame, answer_only))
         return OK;
     history_forget(h);
     return fail(err, REFUSED, "the conversation of this run has grown beyond %zu MiB",
@@ -134,7 +150,8 @@ bool prompt_add_answer(const struct dialect *dialect, const char *raw, size_t n,
                        struct history *h)
 {
     history_cut(h, h->open_len);
-    if (!dialect->add_assistant(&h->text, raw, n)) {
+    const struct prompt_turn turn = { .raw = raw, .raw_n = n };
+    if (!dialect->add_turn(&h->text, &turn)) {
         history_forget(h);
         return false;
     }

@@ -24,9 +24,10 @@
 
 /* Appends to the history's text what the conversation has on top of it, and closes
  * it: h->text is the body of a request then.  Afterwards known_step is that of the
- * last step whose plan is in it.                                             */
+ * last step whose plan is in it.  What was said in another dialect is said again in
+ * this one.  `answer_only`: the model is to answer now, without tools.       */
 MUST_CHECK enum outcome prompt_extend(const struct dialect *dialect,
-                                      const struct prompt_frame *frame,
+                                      const struct prompt_frame *frame, bool answer_only,
                                       const struct conversation *c, struct arena *arena,
                                       struct history *h, struct error *err);
 

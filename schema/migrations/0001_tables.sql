@@ -324,13 +324,16 @@ CREATE TABLE pawl.agent_step_content (
     digest        bytea,       -- of the canonical arguments
     refused       text,        -- why this call is not made: the model reads it
     raw           json,        -- index 0: the provider's own message, sent back as it is
+    dialect       text,        -- index 0: whose form `raw` has
     -- index 0: of the attempt
     token         uuid,        -- of the claim that wrote it
     incarnation   bigint,
     model         text,
     tokens_in     bigint,
     tokens_out    bigint,
-    tokens_cached bigint,
+    tokens_cached bigint,      -- of tokens_in: read from the provider's cache
+    tokens_written bigint,     -- of tokens_in: written to it
+    tokens_reasoning bigint,   -- of tokens_out
     cost_micros   bigint,
     duration_ms   int,
     created_at    timestamptz NOT NULL DEFAULT now(),

@@ -123,11 +123,11 @@ $$;
 -- plans up to step n, and the results up to step n - 1.
 --
 -- rows: input    content = the input as JSON
---       item     one item of a plan; `raw` on the first one of a step
+--       item     one item of a plan; `raw` on the first one of a step, with its dialect
 --       result   of the call (step, index): status, and content = result or error
 CREATE FUNCTION pawl.read_steps(p_run uuid[], p_known int[])
 RETURNS TABLE (item int, kind text, step int, index int, type text, content text, call_id text, tool text, arguments text,
-               refused text, raw text, status text, error_code text)
+               refused text, raw text, status text, error_code text, dialect text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
@@ -148,15 +148,16 @@ BEGIN
         CROSS JOIN LATERAL newest_plan(w.run_id, s.step, v_lo, v_hi) v
     )
     SELECT w.item, 'input', 0, 0, NULL::text, i.input::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
-           NULL::text, NULL::text
+           NULL::text, NULL::text, NULL::text
     FROM wanted w JOIN LATERAL input_at(w.run_id, v_lo, v_hi) i ON true WHERE w.known = 0
     UNION ALL
-    SELECT s.item, 'item', c.step, c.index, c.type::text, c.content, c.call_id, c.tool, c.arguments, c.refused, c.raw::text, NULL, NULL
+    SELECT s.item, 'item', c.step, c.index, c.type::text, c.content, c.call_id, c.tool, c.arguments, c.refused, c.raw::text, NULL, NULL,
+           c.dialect
     FROM stable s JOIN LATERAL items_of(s.run_id, s.step, s.version, v_lo, v_hi) c ON true
     WHERE s.step > s.known
     UNION ALL
     SELECT s.item, 'result', c.step, c.index, NULL, coalesce(a.result, a.error), c.call_id, NULL, NULL, c.refused, NULL,
-           a.status::text, a.error_code
+           a.status::text, a.error_code, NULL
     FROM stable s
     JOIN LATERAL items_of(s.run_id, s.step, s.version, v_lo, v_hi) c ON c.type = 'function_call'
     LEFT JOIN LATERAL newest_action(s.run_id, s.step, c.index, v_lo, v_hi) a ON a.plan_version = s.version AND a.epoch = s.epoch
@@ -180,7 +181,9 @@ CREATE FUNCTION pawl.commit_plans(
     p_tokens_cached bigint[], p_cost_micros bigint[], p_duration_ms int[],
     -- the items of all plans, one after the other: c_item is the place above, from 0
     c_item int[], c_index int[], c_type text[], c_content text[], c_raw text[], c_call_id text[], c_tool text[],
-    c_revision bigint[], c_arguments text[], c_digest bytea[], c_refused text[]
+    c_revision bigint[], c_arguments text[], c_digest bytea[], c_refused text[],
+    -- of each plan again: who can read `raw`, and what the provider counts apart
+    p_dialect text[] DEFAULT NULL, p_tokens_reasoning bigint[] DEFAULT NULL, p_tokens_written bigint[] DEFAULT NULL
 ) RETURNS TABLE (item int, answer text, status text, open_calls int, next_step int, event_id bigint)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
@@ -227,13 +230,15 @@ BEGIN
     v_item := coalesce(v_item, '{}');
 
     INSERT INTO agent_step_content (run_id, step, index, version, epoch, type, content, raw, call_id, tool, revision, arguments,
-                                    digest, refused, token, incarnation, model, tokens_in, tokens_out, tokens_cached,
-                                    cost_micros, duration_ms)
+                                    digest, refused, dialect, token, incarnation, model, tokens_in, tokens_out, tokens_cached,
+                                    tokens_reasoning, tokens_written, cost_micros, duration_ms)
     SELECT p_run[c.item + 1], p_step[c.item + 1], c.index, p_version[c.item + 1], p_epoch[c.item + 1], c.type, c.content,
            c.raw::json, c.call_id, c.tool, c.revision, c.arguments, c.digest, c.refused,
+           CASE c.index WHEN 0 THEN p_dialect[c.item + 1] END,
            CASE c.index WHEN 0 THEN p_token[c.item + 1] END, CASE c.index WHEN 0 THEN p_worker END,
            CASE c.index WHEN 0 THEN p_model[c.item + 1] END, CASE c.index WHEN 0 THEN p_tokens_in[c.item + 1] END,
            CASE c.index WHEN 0 THEN p_tokens_out[c.item + 1] END, CASE c.index WHEN 0 THEN p_tokens_cached[c.item + 1] END,
+           CASE c.index WHEN 0 THEN p_tokens_reasoning[c.item + 1] END, CASE c.index WHEN 0 THEN p_tokens_written[c.item + 1] END,
            CASE c.index WHEN 0 THEN p_cost_micros[c.item + 1] END, CASE c.index WHEN 0 THEN p_duration_ms[c.item + 1] END
     FROM unnest(c_item, c_index, c_type, c_content, c_raw, c_call_id, c_tool, c_revision, c_arguments, c_digest, c_refused)
          AS c (item, index, type, content, raw, call_id, tool, revision, arguments, digest, refused)
@@ -241,11 +246,12 @@ BEGIN
 
     IF p_outcome && ARRAY['retry', 'fail'] THEN
     INSERT INTO agent_step_content (run_id, step, index, version, epoch, type, content, refused, token, incarnation, model,
-                                    tokens_in, tokens_out, tokens_cached, cost_micros, duration_ms)
+                                    tokens_in, tokens_out, tokens_cached, tokens_reasoning, tokens_written, cost_micros,
+                                    duration_ms)
     SELECT p_run[i + 1], p_step[i + 1], 0, p_version[i + 1], p_epoch[i + 1], 'error',
            coalesce(p_code[i + 1], 'error') || ': ' || coalesce(left(p_error[i + 1], 1000), ''), NULL, p_token[i + 1], p_worker,
-           p_model[i + 1], p_tokens_in[i + 1], p_tokens_out[i + 1], p_tokens_cached[i + 1], p_cost_micros[i + 1],
-           p_duration_ms[i + 1]
+           p_model[i + 1], p_tokens_in[i + 1], p_tokens_out[i + 1], p_tokens_cached[i + 1], p_tokens_reasoning[i + 1],
+           p_tokens_written[i + 1], p_cost_micros[i + 1], p_duration_ms[i + 1]
     FROM unnest(v_item) i
     WHERE p_outcome[i + 1] IN ('retry', 'fail') AND NOT EXISTS (SELECT FROM unnest(c_item, c_index) c (item, index) WHERE c.item = i AND c.index = 0);
     END IF;

@@ -7,7 +7,9 @@
  */
 #include "common/json.h"
 #include "common/text.h"
+#include "planner/model_error.h"
 #include "planner/model_openai_chat.h"
+#include "planner/reader.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,13 +20,13 @@ enum { LIMIT = 8 * 1024, REPLY_LIMIT = 256 * 1024 };
 static struct model_reply *read_answer(const char *type, const char *bytes, size_t n, size_t piece)
 {
     const struct reader_options options = { LIMIT, "pawl_1", "sk-secret" };
-    struct reader *r = openai_chat.reader_new(&options, type);
+    struct reader *r = reader_new(&openai_chat, &options, type);
     enum outcome outcome = OK;
     for (size_t at = 0; at < n && outcome == OK; at += piece)
-        outcome = openai_chat.reader_feed(r, bytes + at, piece < n - at ? piece : n - at);
+        outcome = reader_feed(r, bytes + at, piece < n - at ? piece : n - at);
     struct model_reply *reply = model_reply_new(REPLY_LIMIT);
-    openai_chat.reader_finish(r, true, reply);
-    openai_chat.reader_free(r);
+    reader_finish(r, true, reply);
+    reader_free(r);
     return reply;
 }
 
@@ -99,7 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     model_reply_free(whole);
     model_reply_free(cut);
     struct model_reply *error = model_reply_new(REPLY_LIMIT);
-    openai_chat.read_error(400 + data[0] % 130, bytes, n, "sk-secret", error);
+    model_read_error(400 + data[0] % 130, bytes, n, "sk-secret", error);
     check(error);
     model_reply_free(error);
     return 0;

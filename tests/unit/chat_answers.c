@@ -11,13 +11,13 @@ struct model_reply *read_pieces(const char *type, const struct piece *pieces, si
                                 bool whole)
 {
     const struct reader_options options = { ANSWER_LIMIT, "pawl_7", "sk-very-secret" };
-    struct reader *r = openai_chat.reader_new(&options, type);
+    struct reader *r = reader_new(&openai_chat, &options, type);
     for (size_t i = 0; i < count; i++)
-        if (openai_chat.reader_feed(r, pieces[i].bytes, pieces[i].n) != OK)
+        if (reader_feed(r, pieces[i].bytes, pieces[i].n) != OK)
             break;
     struct model_reply *reply = model_reply_new((size_t)16 << 20);
-    openai_chat.reader_finish(r, whole, reply);
-    openai_chat.reader_free(r);
+    reader_finish(r, whole, reply);
+    reader_free(r);
     return reply;
 }
 

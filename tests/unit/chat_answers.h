@@ -6,7 +6,9 @@
 #ifndef PAWL_TESTS_UNIT_CHAT_ANSWERS_H
 #define PAWL_TESTS_UNIT_CHAT_ANSWERS_H
 
+#include "planner/model_error.h"
 #include "planner/model_openai_chat.h"
+#include "planner/reader.h"
 
 #define EVENT(json) "data: " json "\n\n"
 #define DELTA(json) EVENT("{\"choices\":[{\"index\":0,\"delta\":" json "}]}")

@@ -13,7 +13,7 @@ struct model_def world_model = {
     .name = "demo",
     .model = "m",
     .attempts = 3,
-    .price = { 2500000, 250000, 10000000 },
+    .price = { 2500000, 250000, 3750000, 10000000 },
 };
 static struct tool_def look = { .name = "look", .description = "" };
 static struct registry_tool tools[] = { { 7, &look } };
@@ -152,7 +152,11 @@ static struct model_reply *make_reply(struct world *w)
     r->raw_n = strlen(r->raw);
     r->end = w->end;
     r->end_reason = "";
-    r->usage = (struct model_usage){ 1000, 100, 400 };
+    r->usage = (struct model_usage){ .tokens_in = 1000,
+                                     .tokens_out = 100,
+                                     .tokens_cached = 400,
+                                     .tokens_written = 0,
+                                     .tokens_reasoning = MODEL_NO_TOKENS };
     r->item_count = last ? 1 : 4;
     r->call_count = last ? 0 : 4;
     for (size_t i = 0; i < 4; i++)

@@ -317,11 +317,12 @@ static json_t *written(const char *options, size_t tool_count)
     buf_init(&body, (size_t)1 << 20);
     assert_true(openai_chat.begin(&body, &frame));
     assert_true(openai_chat.add_user(&body, "Hi \"you\"", 8));
-    assert_true(openai_chat.add_assistant(&body, "{\"role\":\"assistant\"}", 20));
+    assert_true(openai_chat.add_turn(
+        &body, &(struct prompt_turn){ .raw = "{\"role\":\"assistant\"}", .raw_n = 20 }));
     const struct prompt_result results[] = { { "c1", "look", "seen", 4, false },
                                              { "c2", NULL, "", 0, true } };
     assert_true(openai_chat.add_results(&body, results, 2));
-    assert_true(openai_chat.close(&body));
+    assert_true(openai_chat.close(&body, &frame, false));
     json_t *value = json_loadb(body.data, body.len, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(value);
     buf_release(&body);

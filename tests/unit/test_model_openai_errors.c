@@ -94,31 +94,31 @@ static void a_large_answer_is_bounded(void **state)
     };
     for (size_t i = 0; i < sizeof streams / sizeof *streams; i++) {
         const struct reader_options options = { ANSWER_LIMIT, "p", NULL };
-        struct reader *r = openai_chat.reader_new(&options, SSE_TYPE);
+        struct reader *r = reader_new(&openai_chat, &options, SSE_TYPE);
         size_t fed = 0;
-        while (fed < 100000 && openai_chat.reader_feed(r, streams[i], strlen(streams[i])) == OK)
+        while (fed < 100000 && reader_feed(r, streams[i], strlen(streams[i])) == OK)
             fed++;
         assert_true(fed < 100000);
         struct model_reply *reply = model_reply_new((size_t)1 << 20);
-        openai_chat.reader_finish(r, false, reply);
+        reader_finish(r, false, reply);
         assert_int_equal(reply->outcome, RETRY);
         assert_string_equal(reply->code, "answer_too_large");
         model_reply_free(reply);
-        openai_chat.reader_free(r);
+        reader_free(r);
     }
     static const char *const endless[] = { "{\"x\":\"", "data: ", ":" };
     for (size_t i = 0; i < sizeof endless / sizeof *endless; i++) { /* no line ever ends */
         const struct reader_options options = { ANSWER_LIMIT, "p", NULL };
-        struct reader *r = openai_chat.reader_new(&options, i == 0 ? JSON_TYPE : SSE_TYPE);
+        struct reader *r = reader_new(&openai_chat, &options, i == 0 ? JSON_TYPE : SSE_TYPE);
         size_t fed = 0;
-        enum outcome outcome = openai_chat.reader_feed(r, endless[i], strlen(endless[i]));
+        enum outcome outcome = reader_feed(r, endless[i], strlen(endless[i]));
         while (fed++ < 100000 && outcome == OK)
-            outcome = openai_chat.reader_feed(r, "0123456789", 10);
+            outcome = reader_feed(r, "0123456789", 10);
         struct model_reply *reply = model_reply_new((size_t)1 << 20);
-        openai_chat.reader_finish(r, false, reply);
+        reader_finish(r, false, reply);
         assert_int_equal(reply->outcome, RETRY);
         model_reply_free(reply);
-        openai_chat.reader_free(r);
+        reader_free(r);
     }
 }
 
@@ -133,7 +133,7 @@ static void an_answer_of_endless_repetition_ends(void **state)
     };
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         const struct reader_options options = { 4 << 20, "p", NULL };
-        struct reader *r = openai_chat.reader_new(&options, SSE_TYPE);
+        struct reader *r = reader_new(&openai_chat, &options, SSE_TYPE);
         struct buf event;
         char part[40];
         buf_init(&event, SIZE_MAX);
@@ -146,15 +146,15 @@ static void an_answer_of_endless_repetition_ends(void **state)
         }
         buf_printf(&event, "%s\n\n", shapes[s][2]);
         size_t fed = 0;
-        while (fed < 1000 && openai_chat.reader_feed(r, event.data, event.len) == OK)
+        while (fed < 1000 && reader_feed(r, event.data, event.len) == OK)
             fed++;
         assert_in_range(fed, 50, 500);
         struct model_reply *reply = model_reply_new((size_t)1 << 20);
-        openai_chat.reader_finish(r, false, reply);
+        reader_finish(r, false, reply);
         assert_int_equal(reply->outcome, RETRY);
         assert_string_equal(reply->code, "answer_too_large");
         model_reply_free(reply);
-        openai_chat.reader_free(r);
+        reader_free(r);
         buf_release(&event);
     }
 }
@@ -210,7 +210,7 @@ static void statuses_are_classed(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct model_reply *r = model_reply_new(1024);
-        openai_chat.read_error(cases[i].status, cases[i].body, strlen(cases[i].body), NULL, r);
+        model_read_error(cases[i].status, cases[i].body, strlen(cases[i].body), NULL, r);
         assert_int_equal(r->outcome, cases[i].outcome);
         assert_string_equal(r->code, cases[i].code);
         model_reply_free(r);
@@ -230,7 +230,7 @@ static void the_key_never_stands_in_an_error(void **state)
     };
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
         struct model_reply *r = model_reply_new(1024);
-        openai_chat.read_error(401, bodies[i], strlen(bodies[i]), key, r);
+        model_read_error(401, bodies[i], strlen(bodies[i]), key, r);
         assert_null(strstr(r->error.text, "very"));
         model_reply_free(r);
     }
@@ -239,7 +239,7 @@ static void the_key_never_stands_in_an_error(void **state)
         char body[400];
         int n = snprintf(body, sizeof body, "%*s%s", pad, "", key);
         struct model_reply *r = model_reply_new(1024);
-        openai_chat.read_error(500, body, (size_t)n, key, r);
+        model_read_error(500, body, (size_t)n, key, r);
         assert_null(strstr(r->error.text, "sk-"));
         model_reply_free(r);
     }

@@ -351,11 +351,26 @@ static void backs_off(void **state)
     assert_int_equal(model_backoff_ms(2, 0), 1000);
     assert_int_equal(model_backoff_ms(3, 0.999), 2000 - 499);
     assert_int_equal(model_backoff_ms(1000000, 0), 20000);
-    const struct model_price price = { 2500000, 250000, 10000000 }, none = { -1, -1, -1 };
-    const struct model_usage usage = { 1000, 100, 400 }, unknown = { -1, -1, -1 };
+}
+
+static void counts_the_cost(void **state)
+{
+    (void)state;
+    struct model_price price = { 2500000, 250000, 3000000, 10000000 };
+    const struct model_price none = { -1, -1, -1, -1 };
+    struct model_usage usage = MODEL_USAGE_UNKNOWN;
+    assert_int_equal(model_cost_micros(&price, &usage), -1);
+    usage.tokens_in = 1000;
+    usage.tokens_out = 100;
+    usage.tokens_cached = 400;
     assert_int_equal(model_cost_micros(&price, &usage), 1500 + 100 + 1000);
     assert_int_equal(model_cost_micros(&none, &usage), -1);
-    assert_int_equal(model_cost_micros(&price, &unknown), -1);
+    usage.tokens_written = 100;
+    assert_int_equal(model_cost_micros(&price, &usage), 1250 + 100 + 300 + 1000);
+    price.cache_write_micros = -1;
+    assert_int_equal(model_cost_micros(&price, &usage), 1500 + 100 + 1000);
+    usage.tokens_written = 5000; /* more than there were: what is left of them */
+    assert_int_equal(model_cost_micros(&price, &usage), 1500 + 100 + 1000);
 }
 
 int main(void)
@@ -381,6 +396,7 @@ int main(void)
         cmocka_unit_test(dropping_says_nothing),
         cmocka_unit_test(draws_itself),
         cmocka_unit_test(backs_off),
+        cmocka_unit_test(counts_the_cost),
     };
     return cmocka_run_group_tests(tests, world_set_up, world_tear_down);
 }

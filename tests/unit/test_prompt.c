@@ -59,7 +59,7 @@ static json_t *extend(struct history *h, const struct store_row *rows, size_t co
     struct error err;
     arena_init(&arena, (size_t)1 << 20);
     assert_int_equal(conversation_read(&c, &arena, rows, count, &err), OK);
-    assert_int_equal(prompt_extend(&openai_chat, &frame, &c, &arena, h, &err), OK);
+    assert_int_equal(prompt_extend(&openai_chat, &frame, false, &c, &arena, h, &err), OK);
     arena_free(&arena);
     json_t *body =
         json_loadb(h->text.data, h->text.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
@@ -223,6 +223,40 @@ static void every_call_gets_a_result(void **state)
     history_free(h);
 }
 
+/* A run that was moved to another model: what it said before is said again. */
+static void another_dialect_is_said_in_this_one(void **state)
+{
+    (void)state;
+    struct store_row rows[] = {
+        INPUT("\"Go\""),
+        SAID(1, "[{\"type\":\"thinking\",\"signature\":\"Eq\"}]"),
+        { .kind = STORE_ROW_ITEM, .step = 1, .index = 1, .type = STORE_TEXT, .content = "I look." },
+        ASKED(1, 2, "a"),
+        ASKED(1, 3, "b"),
+        CAME(1, 2, "a", "succeeded", "42"),
+        CAME(1, 3, "b", "succeeded", "43"),
+        SAID(2, "{\"role\":\"assistant\",\"content\":\"two\",\"extra\":1}"),
+    };
+    rows[1].type = STORE_REASONING;
+    rows[1].dialect = "anthropic";
+    rows[4].arguments = NULL; /* were too large */
+    rows[7].dialect = "openai_chat";
+    struct history *h = new_history();
+    json_t *m = extend(h, rows, COUNT(rows));
+    assert_int_equal(json_array_size(m), 6);
+    AUTO_FREE char *said = json_dumps(json_array_get(m, 2), JSON_COMPACT);
+    assert_string_equal(
+        said,
+        "{\"role\":\"assistant\",\"content\":\"I look.\",\"tool_calls\":["
+        "{\"id\":\"a\",\"type\":\"function\",\"function\":{\"name\":\"t\",\"arguments\":\"{}\"}},"
+        "{\"id\":\"b\",\"type\":\"function\",\"function\":{\"name\":\"t\",\"arguments\":\"{}\"}}]"
+        "}");
+    assert_message(m, 3, "tool", "42");
+    assert_int_equal(json_int_or(json_array_get(m, 5), "extra", 0), 1);
+    json_decref(m);
+    history_free(h);
+}
+
 static void too_large_a_prompt_is_refused(void **state)
 {
     (void)state;
@@ -233,7 +267,7 @@ static void too_large_a_prompt_is_refused(void **state)
     struct error err;
     arena_init(&arena, (size_t)1 << 20);
     assert_int_equal(conversation_read(&c, &arena, whole_run, COUNT(whole_run), &err), OK);
-    assert_int_equal(prompt_extend(&openai_chat, &frame, &c, &arena, h, &err), REFUSED);
+    assert_int_equal(prompt_extend(&openai_chat, &frame, false, &c, &arena, h, &err), REFUSED);
     assert_int_equal(h->known_step, 0);
     arena_free(&arena);
     arena_init(&arena, 300);
@@ -251,7 +285,7 @@ static void without_input_there_is_no_prompt(void **state)
     struct error err;
     arena_init(&arena, (size_t)1 << 20);
     assert_int_equal(conversation_read(&c, &arena, whole_run + 1, 2, &err), OK);
-    assert_int_equal(prompt_extend(&openai_chat, &frame, &c, &arena, h, &err), REFUSED);
+    assert_int_equal(prompt_extend(&openai_chat, &frame, false, &c, &arena, h, &err), REFUSED);
     arena_free(&arena);
     history_free(h);
 }
@@ -353,6 +387,7 @@ int main(void)
         cmocka_unit_test(results_of_the_last_step_are_not_kept),
         cmocka_unit_test(catches_up),
         cmocka_unit_test(every_call_gets_a_result),
+        cmocka_unit_test(another_dialect_is_said_in_this_one),
         cmocka_unit_test(too_large_a_prompt_is_refused),
         cmocka_unit_test(without_input_there_is_no_prompt),
         cmocka_unit_test(the_cache_is_bounded_and_drops_the_oldest),

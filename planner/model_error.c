@@ -1,0 +1,94 @@
+#include "planner/model_error.h"
+
+#include "common/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_one_of(const char *word, const char *const *words)
+{
+    for (; word && *words; words++)
+        if (strcmp(word, *words) == 0)
+            return true;
+    return false;
+}
+
+/* Money that is spent: nothing passes by waiting. */
+static const char *const quota_words[] = { "insufficient_quota", "billing_hard_limit_reached",
+                                           "billing_not_active", "enforced_spend_limit_reached",
+                                           NULL };
+static const char *const final_words[] = {
+    "invalid_request_error",   "authentication_error", "invalid_api_key",
+    "permission_error",        "not_found_error",      "model_not_found",
+    "context_length_exceeded", "content_filter",       NULL
+};
+
+/* Inside an answer there is no status; some servers give it as `code`. */
+static long status_of(const json_t *error)
+{
+    const json_t *code = json_object_get(error, "code");
+    long status = 0;
+    if (json_is_integer(code))
+        status = (long)json_integer_value(code);
+    else if (json_is_string(code) && json_string_length(code) == 3)
+        status = strtol(json_string_value(code), NULL, 10);
+    return status >= 400 && status <= 599 ? status : 0;
+}
+
+/* The object with the words: beside `type: error` some servers leave it out. */
+static const json_t *error_of(const json_t *answer)
+{
+    const json_t *error = json_object_get(answer, "error");
+    return json_is_object(error) || json_is_string(error) ? error : answer;
+}
+
+bool model_says_error(const json_t *answer)
+{
+    return error_of(answer) != answer || strcmp(json_str_or(answer, "type", ""), "error") == 0;
+}
+
+void model_error(long status, const json_t *answer, const char *secret, struct model_reply *reply)
+{
+    const json_t *error = error_of(answer);
+    const char *type = json_str(error, "type"), *code = json_str(error, "code");
+    const char *detail = json_str(json_obj(error, "details"), "error_code");
+    const char *text =
+        json_is_string(error) ? json_string_value(error) : json_str(error, "message");
+    if (!text)
+        text = code ? code : type ? type : "no reason given";
+    char words[160];
+    model_words(words, sizeof words, text, strlen(text), secret);
+
+    if (is_one_of(code, quota_words) || is_one_of(type, quota_words) ||
+        is_one_of(detail, quota_words)) {
+        (void)model_reply_fail(reply, REFUSED, "quota_spent", "the provider's quota is spent: %s",
+                               words);
+        return;
+    }
+    long known = status ? status : status_of(error);
+    if (known) {
+        (void)model_reply_fail(reply, model_status_outcome(known), model_status_code(known),
+                               "HTTP %ld: %s", known, words);
+        return;
+    }
+    bool final = is_one_of(code, final_words) || is_one_of(type, final_words);
+    (void)model_reply_fail(reply, final ? REFUSED : RETRY,
+                           final ? "request_refused" : "provider_error",
+                           "the provider ended its answer with an error: %s", words);
+}
+
+void model_read_error(long status, const char *body, size_t n, const char *secret,
+                      struct model_reply *reply)
+{
+    const struct json_limits limits = { SIZE_MAX, JSON_DEPTH_MAX };
+    json_t *answer;
+    if (json_read(body, n, &limits, &answer, NULL) == OK && model_says_error(answer)) {
+        model_error(status, answer, secret, reply);
+    } else {
+        char words[160];
+        (void)model_reply_fail(reply, model_status_outcome(status), model_status_code(status),
+                               "HTTP %ld: %s", status,
+                               model_words(words, sizeof words, body, n, secret));
+    }
+    json_decref(answer);
+}
