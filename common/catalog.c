@@ -89,20 +89,26 @@ static const char *newer(const struct catalog *catalog, enum catalog_kind kind, 
     return entry && digest && strcmp(entry->digest, digest) != 0 ? entry->digest : NULL;
 }
 
+static int set_model_pin(const struct catalog *catalog, json_t *model)
+{
+    const char *digest =
+        newer(catalog, CATALOG_MODEL, json_str(model, "name"), json_str(model, "digest"));
+    if (digest)
+        (void)json_object_set_new(model, "digest", json_string(digest));
+    return digest != NULL;
+}
+
 /* Sets the new pins in a body of our own; how many there were. */
 static int set_pins(const struct catalog *catalog, json_t *body)
 {
-    json_t *model = json_obj(body, "model"), *tools = json_obj(body, "tools"), *pin;
+    json_t *fallbacks = json_arr(body, "fallback_models"), *tools = json_obj(body, "tools"), *pin;
     const char *name;
-    int changed = 0, failed = 0;
-    const char *digest =
-        newer(catalog, CATALOG_MODEL, json_str(model, "name"), json_str(model, "digest"));
-    if (digest) {
-        failed |= json_object_set_new(model, "digest", json_string(digest));
-        changed++;
-    }
+    size_t i;
+    int changed = set_model_pin(catalog, json_obj(body, "model")), failed = 0;
+    json_array_foreach(fallbacks, i, pin)
+        changed += set_model_pin(catalog, pin);
     json_object_foreach(tools, name, pin) {
-        digest = newer(catalog, CATALOG_TOOL, name, json_string_value(pin));
+        const char *digest = newer(catalog, CATALOG_TOOL, name, json_string_value(pin));
         if (digest) {
             failed |= json_string_set(pin, digest);
             changed++;
@@ -247,13 +253,33 @@ static enum outcome parse_pin(const struct agent_def *def, const char *name, con
     return pin->name ? OK : fail(err, REFUSED, "agent '%s' does not fit in memory", def->name);
 }
 
+static enum outcome parse_models(const json_t *body, struct agent_def *def, struct error *err)
+{
+    const json_t *fallbacks = json_arr(body, "fallback_models");
+    size_t count = 1 + json_array_size(fallbacks);
+    if (count > CATALOG_MODELS_MAX)
+        return fail(err, REFUSED, "agent '%s' has %zu models; at most %d are allowed", def->name,
+                    count, CATALOG_MODELS_MAX);
+    def->models = arena_alloc_array(&def->arena, count, sizeof *def->models);
+    if (!def->models)
+        return fail(err, REFUSED, "agent '%s' does not fit in memory", def->name);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *model = i == 0 ? json_obj(body, "model") : json_array_get(fallbacks, i - 1);
+        enum outcome outcome = parse_pin(def, json_str(model, "name"), json_str(model, "digest"),
+                                         &def->arena, &def->models[i], err);
+        if (outcome != OK)
+            return outcome;
+        def->model_count++;
+    }
+    return OK;
+}
+
 static enum outcome parse_pins(const json_t *body, struct agent_def *def, struct error *err)
 {
-    json_t *model = json_obj(body, "model"), *tools = json_obj(body, "tools"), *pin;
+    json_t *tools = json_obj(body, "tools"), *pin;
     const char *name;
     size_t room = json_object_size(tools);
-    enum outcome outcome = parse_pin(def, json_str(model, "name"), json_str(model, "digest"),
-                                     &def->arena, &def->model, err);
+    enum outcome outcome = parse_models(body, def, err);
     if (outcome != OK || room == 0)
         return outcome;
     def->tools = arena_alloc_array(&def->arena, room, sizeof *def->tools);

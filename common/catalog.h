@@ -170,9 +170,12 @@ struct agent_def {
     char digest[CATALOG_HEX];
     const char *description; /* "" when there is none */
     const char *instructions;
-    struct agent_pin model;
+    struct agent_pin *models; /* at least one; the others are asked when those before fail */
+    size_t model_count;
     struct agent_pin *tools; /* in the order of the body, which the model sees */
     size_t tool_count;
+    int fallback_after;               /* failed calls of one step, then the next model is asked */
+    struct field_strings fallback_on; /* codes of failures after which it is asked at once */
     int limit_steps;
     int limit_calls_per_step;
     int limit_parallel_calls;
@@ -180,6 +183,8 @@ struct agent_def {
     size_t limit_arguments_bytes;
     struct arena arena;
 };
+
+enum { CATALOG_MODELS_MAX = 8 }; /* of one agent */
 
 /* A published body as a struct of its own, to be freed with the function below.
  * `digest` is the one it is published under (NULL: computed).  Keys that this

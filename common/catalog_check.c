@@ -294,9 +294,28 @@ enum outcome catalog_check_tool(struct tool_def *def, const struct yaml_node *no
 
 /* --- agents ------------------------------------------------------------------------------- */
 
+static enum outcome check_fallback(const struct agent_source *source, const struct yaml_node *node,
+                                   struct error *err)
+{
+    const struct yaml_node *fallback = yaml_get(node, "fallback");
+    const struct yaml_node *list = fallback ? yaml_get(fallback, "models") : NULL;
+    if (fallback && source->fallback_models.count == 0)
+        return yaml_fail(err, fallback,
+                         "'fallback' names no models; add `models: [NAME]`, or remove it");
+    for (size_t i = 0; i < source->fallback_models.count; i++)
+        if (strcmp(source->fallback_models.items[i], source->model) == 0)
+            return yaml_fail(err, list->items[i],
+                             "'fallback' names '%.63s', which is the agent's own model; remove it",
+                             source->model);
+    return OK;
+}
+
 enum outcome catalog_check_agent(struct agent_source *source, const struct yaml_node *node,
                                  struct error *err)
 {
+    enum outcome outcome = check_fallback(source, node, err);
+    if (outcome != OK)
+        return outcome;
     struct agent_def *def = &source->def;
     const struct yaml_node *limits = yaml_get(node, "limits");
     if (def->limit_parallel_calls <= def->limit_calls_per_step)

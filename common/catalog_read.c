@@ -187,18 +187,47 @@ static enum outcome pin(struct reader *r, const struct source *agent, const stru
     return outcome == REFUSED ? refuse_name(r, agent, node, kind) : outcome;
 }
 
+/* A pin as it stands in a body: *out is a new reference. */
+static enum outcome pin_model(struct reader *r, const struct source *source,
+                              const struct yaml_node *model, json_t **out)
+{
+    char digest[CATALOG_HEX] = "";
+    enum outcome outcome = pin(r, source, model, CATALOG_MODEL, digest);
+    *out = outcome == OK ? json_pack("{s:s, s:s}", "name", model->text, "digest", digest) : NULL;
+    return outcome;
+}
+
+/* The models that are asked when the first one fails. */
+static enum outcome add_fallbacks(struct reader *r, const struct source *source, json_t *rest)
+{
+    const struct yaml_node *fallback = yaml_get(source->node, "fallback");
+    const struct yaml_node *list = fallback ? yaml_get(fallback, "models") : NULL;
+    json_t *models = json_array(), *one;
+    enum outcome outcome = OK;
+    for (size_t i = 0; list && i < list->count && outcome == OK; i++) {
+        outcome = pin_model(r, source, list->items[i], &one);
+        if (outcome == OK)
+            (void)json_array_append_new(models, one);
+    }
+    if (json_array_size(models) > 0)
+        (void)json_object_set(rest, "fallback_models", models);
+    else
+        (void)json_object_del(rest, "fallback"); /* it says nothing */
+    json_decref(models);
+    return outcome;
+}
+
 static enum outcome add_pins(struct reader *r, const struct source *source, json_t *rest)
 {
     char digest[CATALOG_HEX] = "";
-    const struct yaml_node *model = yaml_get(source->node, "model");
     const struct yaml_node *list = yaml_get(source->node, "tools");
-    enum outcome outcome = pin(r, source, model, CATALOG_MODEL, digest);
-    if (outcome != OK)
-        return outcome;
-    json_t *tools = json_object();
-    int failed = json_object_set_new(
-        rest, "model", json_pack("{s:s, s:s}", "name", model->text, "digest", digest));
-    failed |= json_object_set_new(rest, "tools", tools);
+    json_t *tools = json_object(), *model;
+    enum outcome outcome = pin_model(r, source, yaml_get(source->node, "model"), &model);
+    int failed = json_object_set_new(rest, "tools", tools);
+    if (outcome == OK)
+        failed |= json_object_set_new(rest, "model", model);
+    if (outcome == OK)
+        outcome = add_fallbacks(r, source, rest);
     for (size_t i = 0; list && i < list->count && outcome == OK; i++) {
         outcome = pin(r, source, list->items[i], CATALOG_TOOL, digest);
         if (outcome == OK)

@@ -442,6 +442,37 @@ static const struct field limit_rows[] = {
 };
 static const struct field_table limit_table = FIELD_TABLE_OF("'limits'", limit_rows);
 
+#define FALLBACK_ROWS                                                                    \
+    { .name = "after",                                                                   \
+      .type = FIELD_INT,                                                                 \
+      AGENT(fallback_after),                                                             \
+      .otherwise = "2",                                                                  \
+      .min = 1,                                                                          \
+      .max = 100,                                                                        \
+      .help = "Failed calls of a model in one step before the next model is asked." },   \
+    {                                                                                    \
+        .name = "on", .type = FIELD_STRINGS, AGENT(fallback_on), .min = 0, .max = 32,    \
+        .help = "Codes of failures after which the next model is asked at once, as in "  \
+                "`pawl_model_calls_total`; absent: those about the key and the account " \
+                "(quota_spent, unauthorized, payment_required, forbidden, not_found).",  \
+        .example = "[quota_spent, overloaded]"                                           \
+    }
+
+static const struct field fallback_rows[] = {
+    { .name = "models",
+      .type = FIELD_STRINGS,
+      .offset = offsetof(struct agent_source, fallback_models),
+      .min = 0,
+      .max = CATALOG_MODELS_MAX - 1,
+      .help = "The names of the models that are asked when `model` fails, in their order.",
+      .example = "[other_provider]" },
+    FALLBACK_ROWS,
+};
+static const struct field_table fallback_table = FIELD_TABLE_OF("'fallback'", fallback_rows);
+static const struct field fallback_body_rows[] = { FALLBACK_ROWS };
+static const struct field_table fallback_body_table =
+    FIELD_TABLE_OF("'fallback'", fallback_body_rows);
+
 /* These three stand in the file and in the body alike. */
 #define DESCRIPTION_ROW                                                            \
     {                                                                              \
@@ -477,11 +508,22 @@ static const struct field agent_rows[] = {
       .max = TOOLS_MAX,
       .help = "The names of the tools that it may use, in these files or published.",
       .example = "[lookup_customer, send_invoice]" },
+    { .name = "fallback",
+      .type = FIELD_TABLE,
+      .table = &fallback_table,
+      .help =
+          "What is done when the model fails. Each step begins with the first model again whose "
+          "provider seems to work." },
     LIMITS_ROW,
 };
 const struct field_table catalog_agent_table = FIELD_TABLE_OF("an agent", agent_rows);
 
-static const struct field agent_body_rows[] = { DESCRIPTION_ROW, INSTRUCTIONS_ROW, LIMITS_ROW };
+static const struct field agent_body_rows[] = {
+    DESCRIPTION_ROW,
+    INSTRUCTIONS_ROW,
+    { .name = "fallback", .type = FIELD_TABLE, .table = &fallback_body_table },
+    LIMITS_ROW,
+};
 const struct field_table catalog_agent_body_table = FIELD_TABLE_OF("an agent", agent_body_rows);
 
 /* --- a file ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ extern const struct field_table catalog_tool_table;  /* into a struct tool_def *
 struct agent_source {
     struct agent_def def; /* description, instructions and limits of it */
     const char *model;
+    struct field_strings fallback_models;
     struct field_strings tools;
 };
 extern const struct field_table catalog_agent_table;      /* YAML, into a struct agent_source */

@@ -24,8 +24,9 @@ struct entry {
     struct tool_def *tool;
     struct agent_def *def; /* or an agent with what it pins: */
     struct registry_agent agent;
+    struct registry_model *models;
     struct registry_tool *tools;
-    struct entry **pins; /* the model, then the tools */
+    struct entry **pins; /* the models, then the tools */
 };
 
 /* Somebody who waits: in a load, or in `ready` when the answer is known. */
@@ -73,6 +74,7 @@ static void entry_free(struct entry *e)
     model_def_free(e->model);
     tool_def_free(e->tool);
     agent_def_free(e->def);
+    free(e->models);
     free(e->tools);
     free(e->pins);
     free(e);
@@ -92,13 +94,18 @@ static size_t place_of(const struct registry *r, int64_t seq)
     return from;
 }
 
+static size_t pin_count(const struct agent_def *def)
+{
+    return def->model_count + def->tool_count;
+}
+
 /* Pins are used whenever their agent is, so an entry that was not used for long is
  * in no agent that was.                                                      */
 static void touch(const struct registry *r, struct entry *e)
 {
     int64_t now_ms = loop_now_ms(r->loop);
     if (e->def && now_ms - e->used_ms >= TOUCH_EVERY_MS)
-        for (size_t i = 0; i <= e->def->tool_count; i++)
+        for (size_t i = 0; i < pin_count(e->def); i++)
             e->pins[i]->used_ms = now_ms;
     if (now_ms - e->used_ms >= TOUCH_EVERY_MS)
         e->used_ms = now_ms;
@@ -203,22 +210,33 @@ static struct entry *pinned(const struct registry *r, enum catalog_kind kind,
     return NULL;
 }
 
+static const struct agent_pin *pin_at(const struct agent_def *def, size_t i,
+                                      enum catalog_kind *kind)
+{
+    *kind = i < def->model_count ? CATALOG_MODEL : CATALOG_TOOL;
+    return i < def->model_count ? &def->models[i] : &def->tools[i - def->model_count];
+}
+
 /* NULL when a pin is missing.  Takes over `def` when it answers an entry. */
 static struct entry *assemble(const struct registry *r, int64_t seq, struct agent_def *def)
 {
     struct entry *e = xcalloc(1, sizeof *e);
     e->seq = seq;
     e->kind = CATALOG_AGENT;
-    e->pins = xcalloc(def->tool_count + 1, sizeof *e->pins);
+    e->pins = xcalloc(pin_count(def), sizeof *e->pins);
+    e->models = xcalloc(def->model_count, sizeof *e->models);
     e->tools = xcalloc(def->tool_count + 1, sizeof *e->tools);
-    e->pins[0] = pinned(r, CATALOG_MODEL, &def->model);
-    bool whole = e->pins[0] != NULL;
-    for (size_t i = 0; i < def->tool_count && whole; i++) {
-        struct entry *tool = pinned(r, CATALOG_TOOL, &def->tools[i]);
-        e->pins[i + 1] = tool;
-        whole = tool != NULL;
-        if (whole)
-            e->tools[i] = (struct registry_tool){ .seq = tool->seq, .def = tool->tool };
+    bool whole = true;
+    for (size_t i = 0; i < pin_count(def) && whole; i++) {
+        enum catalog_kind kind;
+        const struct agent_pin *pin = pin_at(def, i, &kind);
+        const struct entry *part = e->pins[i] = pinned(r, kind, pin);
+        whole = part != NULL;
+        if (whole && kind == CATALOG_MODEL)
+            e->models[i] = (struct registry_model){ .seq = part->seq, .def = part->model };
+        else if (whole)
+            e->tools[i - def->model_count] =
+                (struct registry_tool){ .seq = part->seq, .def = part->tool };
     }
     if (!whole) {
         entry_free(e);
@@ -228,11 +246,10 @@ static struct entry *assemble(const struct registry *r, int64_t seq, struct agen
     e->agent = (struct registry_agent){
         .seq = seq,
         .def = def,
-        .model_seq = e->pins[0]->seq,
-        .model = e->pins[0]->model,
+        .models = e->models,
         .tools = e->tools,
     };
-    for (size_t i = 0; i <= def->tool_count; i++)
+    for (size_t i = 0; i < pin_count(def); i++)
         e->pins[i]->used_ms = loop_now_ms(r->loop);
     return e;
 }
@@ -339,14 +356,14 @@ static void find_pins(struct load *load)
     struct registry *r = load->registry;
     const struct agent_def *def = load->def;
     size_t n = 0;
-    load->names = xcalloc(def->tool_count + 1, sizeof *load->names);
-    if (!pinned(r, CATALOG_MODEL, &def->model))
-        load->names[n++] =
-            (struct store_revision_name){ "model", def->model.name, def->model.digest };
-    for (size_t i = 0; i < def->tool_count; i++)
-        if (!pinned(r, CATALOG_TOOL, &def->tools[i]))
+    load->names = xcalloc(pin_count(def), sizeof *load->names);
+    for (size_t i = 0; i < pin_count(def); i++) {
+        enum catalog_kind kind;
+        const struct agent_pin *pin = pin_at(def, i, &kind);
+        if (!pinned(r, kind, pin))
             load->names[n++] =
-                (struct store_revision_name){ "tool", def->tools[i].name, def->tools[i].digest };
+                (struct store_revision_name){ catalog_kind_name(kind), pin->name, pin->digest };
+    }
     if (n > 0)
         load->ticket = store_find_revisions(r->store, load->names, n, on_found, load);
     else

@@ -39,13 +39,17 @@ struct registry_tool {
     const struct tool_def *def;
 };
 
+struct registry_model {
+    int64_t seq;
+    const struct model_def *def;
+};
+
 /* An agent with what it pins. */
 struct registry_agent {
     int64_t seq;
     const struct agent_def *def;
-    int64_t model_seq;
-    const struct model_def *model;
-    const struct registry_tool *tools; /* in the agent's order, def->tool_count of them */
+    const struct registry_model *models; /* def->model_count of them, the first choice first */
+    const struct registry_tool *tools;   /* in the agent's order, def->tool_count of them */
 };
 
 /* On the loop; each may be NULL. */

@@ -187,7 +187,8 @@ struct store_plan_claim {
     int step, epoch, version;
     int64_t change;
     int64_t revision; /* of the agent: registry_agent() */
-    int failures;     /* model calls of this step that failed before */
+    int model_at;     /* place of the model that this step has come to, from 0 */
+    int failures;     /* its calls in this step that failed before */
     int64_t left_ms;  /* until the run's deadline; may be negative */
     const char *tenant;
     const char *meta; /* JSON or NULL */
@@ -230,7 +231,8 @@ struct store_commit_plan {
     struct uuid token, run; /* token, step, epoch, version: those of the claim */
     int step, epoch, version;
     enum store_plan_outcome outcome;
-    int64_t retry_ms;
+    int64_t retry_ms;       /* RETRY, HANDED_BACK: not before that; 0: at once */
+    int model_at, failures; /* RETRY: as the next claim is to see them */
     const char *code, *error;
     const char *model;
     const char *dialect; /* of items[0].raw */

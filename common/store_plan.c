@@ -41,7 +41,20 @@ static void claim_encode(struct store *s, struct store_batch *b)
     pg_add_bool(&b->params, b->ops[0]->ask.claim_plan.alone);
 }
 
-enum { ITEM, ANSWER, STEP, EPOCH, VERSION, CHANGE, REVISION, FAILURES, LEFT, TENANT, META };
+enum {
+    ITEM,
+    ANSWER,
+    STEP,
+    EPOCH,
+    VERSION,
+    CHANGE,
+    REVISION,
+    FAILURES,
+    LEFT,
+    TENANT,
+    META,
+    MODEL_AT
+};
 
 static struct store_plan_claim claim_of(const struct store_op *op, const struct pg_result *rows,
                                         int row)
@@ -58,6 +71,7 @@ static struct store_plan_claim claim_of(const struct store_op *op, const struct 
         .left_ms = pg_int8(rows, row, LEFT),
         .tenant = pg_text(rows, row, TENANT),
         .meta = pg_text(rows, row, META),
+        .model_at = pg_int4(rows, row, MODEL_AT),
     };
     if (ask->known_epoch == claim.epoch && ask->known_step < claim.step)
         claim.known_step = ask->known_step;
@@ -246,7 +260,7 @@ static void claim_decode_pair(struct store *s, struct store_batch *b, struct pg_
 const struct store_lane_def store_lane_claim_plans = {
     .statement = { "claim_plans", "SELECT item, answer, step, epoch, version, change, revision, "
                                   "failures, left_ms, "
-                                  "tenant, meta FROM pawl.claim_plans($1, $2, $3, $4)" },
+                                  "tenant, meta, model_at FROM pawl.claim_plans($1, $2, $3, $4)" },
     .batch_max = CLAIM_BATCH,
     .for_worker = true,
     .claims = true,
@@ -371,6 +385,8 @@ static void commit_encode(struct store *s, struct store_batch *b)
     STORE_ARRAY(b, PG_TEXT, pg_put_text, op->ask.commit_plan.dialect);
     STORE_ARRAY(b, PG_INT8, store_put_known_8, op->ask.commit_plan.tokens_reasoning);
     STORE_ARRAY(b, PG_INT8, store_put_known_8, op->ask.commit_plan.tokens_written);
+    STORE_ARRAY(b, PG_INT4, pg_put_int4, op->ask.commit_plan.model_at);
+    STORE_ARRAY(b, PG_INT4, pg_put_int4, op->ask.commit_plan.failures);
 }
 
 static enum store_next commit_decode(struct store *s, struct store_batch *b, struct pg_result *rows)
@@ -409,7 +425,7 @@ const struct store_lane_def store_lane_commit_plans = {
                    "SELECT item, answer, status, open_calls, next_step, event_id "
                    "FROM pawl.commit_plans($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
                    "$14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, "
-                   "$29, $30)" },
+                   "$29, $30, $31, $32)" },
     .batch_max = STORE_BATCH_MAX,
     .for_worker = true,
     .encode = commit_encode,

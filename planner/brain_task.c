@@ -107,8 +107,10 @@ static void count_tokens(const char *model, const char *kind, int64_t tokens)
 static void on_reply(void *arg, struct model_reply *reply)
 {
     struct brain_task *t = arg;
-    const char *model = t->plan.agent->model->name;
+    const struct model_def *def = t->plan.model->def;
+    const char *model = def->name;
     t->call = NULL;
+    breaker_note(&t->all->breakers, def, reply, loop_now_ms(&t->all->daemon->loop));
     metric_add(metric_with(&model_calls_total, model, reply->outcome == OK ? "ok" : reply->code),
                1);
     metric_observe(metric_with(&model_call_seconds, model), (double)reply->took_ms / 1000);
@@ -130,6 +132,12 @@ static void port_think(void *self, struct plan *p, unsigned ticket,
     t->call = model_call_start(all->http, &all->daemon->loop, request, on_reply, t);
 }
 
+static int64_t port_blocked_ms(void *self, const struct model_def *model)
+{
+    struct brain_tasks *all = self;
+    return breaker_wait_ms(&all->breakers, model, loop_now_ms(&all->daemon->loop));
+}
+
 static enum outcome port_secret(void *self, const char *name, const char **value, struct error *err)
 {
     struct brain_tasks *all = self;
@@ -145,8 +153,8 @@ static double port_dice(void *self)
 static void port_cannot(void *self, const struct plan *p, const struct error *why)
 {
     struct brain_tasks *all = self;
-    metric_add(metric_with(&model_calls_total, p->agent->model->name, "not_here"), 1);
-    all->calls.cannot(all->calls.arg, &p->run, p->agent->model_seq, why);
+    metric_add(metric_with(&model_calls_total, p->model->def->name, "not_here"), 1);
+    all->calls.cannot(all->calls.arg, &p->run, p->model->seq, why);
 }
 
 /* ---- commit ------------------------------------------------------------------------------ */
@@ -332,6 +340,7 @@ enum outcome brain_tasks_init(struct brain_tasks *all, struct daemon *daemon, si
         .ring = port_ring,
         .announce = port_announce,
         .retry_in = port_retry_in,
+        .blocked_ms = port_blocked_ms,
         .secret = port_secret,
         .dice = port_dice,
         .cannot = port_cannot,
@@ -341,6 +350,7 @@ enum outcome brain_tasks_init(struct brain_tasks *all, struct daemon *daemon, si
     memcpy(all->dice, seed.b, sizeof all->dice);
     run_table_init(&all->runs);
     history_cache_init(&all->cache, history_bytes);
+    breakers_init(&all->breakers);
     register_metrics();
     return OK;
 }
@@ -354,5 +364,6 @@ void brain_tasks_release(struct brain_tasks *all)
     }
     run_table_release(&all->runs);
     history_cache_release(&all->cache);
+    breakers_release(&all->breakers);
     http_release(all->http);
 }

@@ -10,6 +10,7 @@
 
 #include "common/daemon.h"
 #include "common/http.h"
+#include "planner/breaker.h"
 #include "planner/plan.h"
 #include "planner/run_table.h"
 
@@ -46,6 +47,7 @@ struct brain_tasks {
     struct daemon *daemon;
     struct http *http;
     struct history_cache cache;
+    struct breakers breakers;
     struct brain_task_calls calls;
     struct plan_ports ports;
     struct run_table runs;

@@ -27,6 +27,7 @@ void history_forget(struct history *h)
 {
     h->epoch = 0;
     h->known_step = 0;
+    h->empty_turn = false;
     h->stable_len = h->open_len = 0;
     buf_reset(&h->text);
 }

@@ -36,7 +36,9 @@
 struct history {
     struct uuid run;
     int epoch;
-    int known_step; /* plans up to this step are in the text; 0: nothing is */
+    int64_t model;   /* revision of the model that the text is written for */
+    int known_step;  /* plans up to this step are in the text; 0: nothing is */
+    bool empty_turn; /* the last plan in it said nothing and asked for nothing */
     struct buf text;
     size_t stable_len;
     size_t open_len; /* of the text before it was closed to be sent */

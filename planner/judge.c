@@ -80,7 +80,7 @@ static bool judge_arguments(const struct reply_item *call, const struct registry
 }
 
 static bool judge_call(const struct model_reply *reply, const struct reply_item *call, size_t nth,
-                       const struct registry_agent *agent, struct arena *arena,
+                       const struct registry_agent *agent, bool last_step, struct arena *arena,
                        struct store_item *item)
 {
     *item = (struct store_item){ .type = STORE_FUNCTION_CALL,
@@ -93,6 +93,10 @@ static bool judge_call(const struct model_reply *reply, const struct reply_item 
     if (!judge_arguments(call, agent, arena, item))
         return false;
     /* What is said to the model is the first of these that holds. */
+    if (last_step) {
+        item->refused = "the run has no step left in which you could read the result";
+        return true;
+    }
     if (nth >= (size_t)limit) {
         item->refused = arena_printf(arena,
                                      "at most %d calls are made in one step, and this was number "
@@ -110,7 +114,8 @@ static bool judge_call(const struct model_reply *reply, const struct reply_item 
 }
 
 enum outcome judge_items(const struct model_reply *reply, const struct registry_agent *agent,
-                         struct arena *arena, struct store_item **items, struct error *err)
+                         bool last_step, struct arena *arena, struct store_item **items,
+                         struct error *err)
 {
     struct store_item *out = arena_alloc_array(arena, reply->item_count, sizeof *out);
     bool fits = out != NULL;
@@ -118,7 +123,7 @@ enum outcome judge_items(const struct model_reply *reply, const struct registry_
     for (size_t i = 0; fits && i < reply->item_count; i++) {
         const struct reply_item *item = &reply->items[i];
         if (item->type == REPLY_CALL)
-            fits = judge_call(reply, item, calls++, agent, arena, &out[i]);
+            fits = judge_call(reply, item, calls++, agent, last_step, arena, &out[i]);
         else
             out[i] = (struct store_item){
                 .type = item->type == REPLY_TEXT ? STORE_TEXT : STORE_REASONING,

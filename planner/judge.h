@@ -6,6 +6,7 @@
  *                     the model reads as their result
  *
  * A call is made only if
+ *     - the run has another step to read what comes of it,
  *     - it is not beyond the agent's calls_per_step,
  *     - the model ended by itself: an answer that was cut may hold half a call,
  *       however well its arguments parse,
@@ -35,8 +36,9 @@
 /* One item for each of the reply's, in their order; strings are the reply's or the
  * arena's.                                                                   */
 MUST_CHECK enum outcome judge_items(const struct model_reply *reply,
-                                    const struct registry_agent *agent, struct arena *arena,
-                                    struct store_item **items, struct error *err);
+                                    const struct registry_agent *agent, bool last_step,
+                                    struct arena *arena, struct store_item **items,
+                                    struct error *err);
 
 /* What the reply as a whole means for the run: CALLS, FINAL, or FAIL with code and
  * text for an answer that was cut short.                                     */

@@ -4,6 +4,7 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "planner/fallback.h"
 #include "planner/judge.h"
 #include "planner/prompt.h"
 
@@ -39,6 +40,7 @@ static enum plan_state give_back(struct plan *p)
 {
     p->plan.items = NULL;
     p->plan.item_count = 0;
+    p->plan.retry_ms = 0;
     return commit_with(p, STORE_PLAN_HANDED_BACK, NULL, NULL);
 }
 
@@ -64,6 +66,8 @@ static void take_claim(struct plan *p, const struct store_plan_claim *claim)
     p->epoch = claim->epoch;
     p->version = claim->version;
     p->failures = claim->failures;
+    if (!p->model)
+        p->model_at = claim->model_at;
     p->revision = claim->revision;
     p->left_ms = claim->left_ms;
     p->plan = (struct store_commit_plan){
@@ -72,6 +76,8 @@ static void take_claim(struct plan *p, const struct store_plan_claim *claim)
         .step = claim->step,
         .epoch = claim->epoch,
         .version = claim->version,
+        .model_at = claim->model_at,
+        .failures = claim->failures,
         .tokens_in = STORE_NOT_KNOWN,
         .tokens_out = STORE_NOT_KNOWN,
         .tokens_cached = STORE_NOT_KNOWN,
@@ -113,6 +119,12 @@ static void load_enter(struct plan *p)
     p->ports->load(p->ports->self, p, p->ticket, p->revision);
 }
 
+/* The last one is for the answer. */
+static bool is_last_step(const struct plan *p)
+{
+    return p->step >= p->agent->def->limit_steps;
+}
+
 static enum outcome make_prompt(struct plan *p, struct error *err)
 {
     const struct agent_def *def = p->agent->def;
@@ -122,12 +134,42 @@ static enum outcome make_prompt(struct plan *p, struct error *err)
         return fail(err, REFUSED, "no room for the tools of this agent");
     for (size_t i = 0; i < def->tool_count; i++)
         tools[i] = p->agent->tools[i].def;
-    const struct prompt_frame frame = { p->agent->model, def->instructions, tools,
-                                        def->tool_count };
-    enum outcome outcome =
-        prompt_extend(p->dialect, &frame, false, &p->conversation, &p->scratch, p->history, err);
+    const struct prompt_frame frame = { p->model->def, def->instructions, tools, def->tool_count };
+    enum outcome outcome = prompt_extend(p->dialect, &frame, is_last_step(p), &p->conversation,
+                                         &p->scratch, p->history, err);
+    p->history->model = p->model->seq;
     arena_free(&p->scratch);
     return outcome;
+}
+
+/* The first model, from the one on where this step stands, whose provider is not
+ * left alone.  NULL: none; then *wait_ms says for how long.                  */
+static const struct registry_model *choose_model(struct plan *p, int64_t *wait_ms)
+{
+    int count = (int)p->agent->def->model_count;
+    int from = p->model_at < count ? p->model_at : count - 1;
+    *wait_ms = INT64_MAX;
+    for (int at = from; at < count; at++) {
+        const struct registry_model *model = &p->agent->models[at];
+        int64_t blocked_ms = p->ports->blocked_ms(p->ports->self, model->def);
+        if (blocked_ms <= 0) {
+            if (at != p->model_at)
+                p->failures = 0;
+            p->model_at = at;
+            return model;
+        }
+        *wait_ms = blocked_ms < *wait_ms ? blocked_ms : *wait_ms;
+    }
+    return NULL;
+}
+
+/* Nobody can be asked: the run waits without a place of ours, and without using up
+ * an attempt.                                                                */
+static enum plan_state wait_for_provider(struct plan *p, int64_t wait_ms)
+{
+    enum plan_state next = give_back(p);
+    p->plan.retry_ms = wait_ms;
+    return next;
 }
 
 static enum plan_state load_answer(struct plan *p, const struct plan_event *ev)
@@ -139,15 +181,23 @@ static enum plan_state load_answer(struct plan *p, const struct plan_event *ev)
         return commit_with(p, STORE_PLAN_FAIL, "bad_revision", p->why.text);
     }
     p->agent = ev->agent;
-    p->plan.model = p->agent->model->name;
-    p->dialect = dialect_of(p->agent->model->dialect);
-    const char *secret = NULL, *name = p->agent->model->api_key_secret;
     if (p->step > p->agent->def->limit_steps) {
         (void)fail(&p->why, REFUSED,
                    "the run has made %d steps, which is its agent's limit (limits.steps)",
                    p->agent->def->limit_steps);
         return commit_with(p, STORE_PLAN_FAIL, "step_limit", p->why.text);
     }
+    int64_t wait_ms = 0;
+    if (!p->model && !(p->model = choose_model(p, &wait_ms)))
+        return wait_for_provider(p, wait_ms);
+    if (p->history->known_step > 0 && p->history->model != p->model->seq) {
+        history_forget(p->history); /* it is written for another model */
+        arena_free(&p->scratch);
+        return PLAN_CLAIM;
+    }
+    p->plan.model = p->model->def->name;
+    p->dialect = dialect_of(p->model->def->dialect);
+    const char *secret = NULL, *name = p->model->def->api_key_secret;
     if (!p->dialect || (name && p->ports->secret(p->ports->self, name, &secret, &p->why) != OK)) {
         p->ports->cannot(p->ports->self, p, &p->why);
         return give_back(p);
@@ -161,13 +211,13 @@ static enum plan_state load_answer(struct plan *p, const struct plan_event *ev)
 
 static void think_enter(struct plan *p)
 {
-    const char *secret = NULL, *name = p->agent->model->api_key_secret;
+    const char *secret = NULL, *name = p->model->def->api_key_secret;
     if (name)
         (void)p->ports->secret(p->ports->self, name, &secret, &p->why); /* asked for by load */
     (void)snprintf(p->call_prefix, sizeof p->call_prefix, "pawl_%d", p->step);
     const struct model_call_request request = {
         .dialect = p->dialect,
-        .model = p->agent->model,
+        .model = p->model->def,
         .secret = secret,
         .body = p->history->text.data,
         .body_n = p->history->text.len,
@@ -185,42 +235,51 @@ static void count_usage(struct plan *p)
     p->plan.tokens_cached = usage->tokens_cached;
     p->plan.tokens_written = usage->tokens_written;
     p->plan.tokens_reasoning = usage->tokens_reasoning;
-    p->plan.cost_micros = model_cost_micros(&p->agent->model->price, usage);
+    p->plan.cost_micros = model_cost_micros(&p->model->def->price, usage);
     p->plan.duration_ms = p->reply->took_ms < INT32_MAX ? (int)p->reply->took_ms : INT32_MAX;
 }
 
-/* The model failed in a way that may pass: it is asked again later, by whoever is
- * free then, until its attempts are used up.                                 */
-static enum plan_state think_again(struct plan *p)
+/* The step is tried again after wait_ms, by whoever is free then, with the model at
+ * `model_at` that failed `failures` times.                                   */
+static enum plan_state try_again(struct plan *p, int model_at, int failures, int64_t wait_ms)
 {
-    const struct model_reply *reply = p->reply;
-    int failures = p->failures + 1;
-    if (failures >= p->agent->model->attempts) {
-        char *text = arena_printf(&p->arena, "the model failed %d times; last: %s", failures,
-                                  reply->error.text);
-        return commit_with(p, STORE_PLAN_FAIL, "model_failed", text ? text : reply->error.text);
-    }
-    double dice = p->ports->dice(p->ports->self);
-    int64_t wait_ms = model_backoff_ms(failures, dice);
-    if (reply->retry_after_ms > wait_ms) /* not earlier; a little later, each for itself */
-        wait_ms = reply->retry_after_ms + (int64_t)((double)reply->retry_after_ms * 0.1 * dice);
-    int64_t left_ms = p->left_ms - reply->took_ms;
+    int64_t left_ms = p->left_ms - p->reply->took_ms;
     if (wait_ms > left_ms)
         wait_ms = left_ms > 0 ? left_ms : 0; /* then the run has come to its deadline */
     p->plan.retry_ms = wait_ms;
-    return commit_with(p, STORE_PLAN_RETRY, reply->code, reply->error.text);
+    p->plan.model_at = model_at;
+    p->plan.failures = failures;
+    return commit_with(p, STORE_PLAN_RETRY, p->reply->code, p->reply->error.text);
+}
+
+/* Not earlier than the provider asks; a little later, each for itself. */
+static int64_t wait_of(struct plan *p, int failures)
+{
+    double dice = p->ports->dice(p->ports->self);
+    int64_t wait_ms = model_backoff_ms(failures, dice), asked_ms = p->reply->retry_after_ms;
+    return asked_ms > wait_ms ? asked_ms + (int64_t)((double)asked_ms * 0.1 * dice) : wait_ms;
 }
 
 static enum plan_state think_failed(struct plan *p)
 {
     const struct model_reply *reply = p->reply;
+    int failures = p->failures + 1;
     log_event(LOG_WARN, "model call failed", LOG_UUID("run_id", &p->run), LOG_INT("step", p->step),
-              LOG_STR("model", p->agent->model->name), LOG_STR("code", reply->code),
-              LOG_INT("failures", p->failures + 1), LOG_WHY(&reply->error), LOG_END);
-    if (reply->outcome == RETRY)
-        return think_again(p);
-    char *text = arena_printf(&p->arena, "%s: %s", reply->code, reply->error.text);
-    return commit_with(p, STORE_PLAN_FAIL, "model_refused", text ? text : reply->error.text);
+              LOG_STR("model", p->model->def->name), LOG_STR("code", reply->code),
+              LOG_INT("failures", failures), LOG_WHY(&reply->error), LOG_END);
+    bool used_up = failures >= p->model->def->attempts;
+    bool last = p->model_at + 1 >= (int)p->agent->def->model_count;
+    if (fallback_moves_on(p->agent->def, p->model_at, failures, reply) ||
+        (reply->outcome == RETRY && used_up && !last))
+        return try_again(p, p->model_at + 1, 0, 0);
+    if (reply->outcome == RETRY && !used_up)
+        return try_again(p, p->model_at, failures, wait_of(p, failures));
+    const char *code = reply->outcome == RETRY ? "model_failed" : "model_refused";
+    char *text = reply->outcome == RETRY
+                     ? arena_printf(&p->arena, "the model failed %d times; last: %s", failures,
+                                    reply->error.text)
+                     : arena_printf(&p->arena, "%s: %s", reply->code, reply->error.text);
+    return commit_with(p, STORE_PLAN_FAIL, code, text ? text : reply->error.text);
 }
 
 static enum plan_state think_answer(struct plan *p, const struct plan_event *ev)
@@ -231,13 +290,16 @@ static enum plan_state think_answer(struct plan *p, const struct plan_event *ev)
     if (p->reply->outcome != OK)
         return think_failed(p);
     struct store_item *items;
-    if (judge_items(p->reply, p->agent, &p->arena, &items, &p->why) != OK)
+    if (judge_items(p->reply, p->agent, is_last_step(p), &p->arena, &items, &p->why) != OK)
         return commit_with(p, STORE_PLAN_FAIL, "answer_too_large", p->why.text);
     p->plan.items = items;
     p->plan.item_count = p->reply->item_count;
     p->plan.dialect = p->dialect->name;
     const char *code = NULL;
     enum store_plan_outcome outcome = judge_outcome(p->reply, &code, &p->why);
+    if (outcome == STORE_PLAN_FINAL && !is_last_step(p) && !p->history->empty_turn &&
+        prompt_is_empty_turn(p->reply->items, p->reply->item_count))
+        outcome = STORE_PLAN_CALLS; /* without any: the next step asks once more */
     return commit_with(p, outcome, code, code ? p->why.text : NULL);
 }
 
@@ -270,8 +332,7 @@ static void committed(struct plan *p, const struct store_plan_commit *commit)
     p->next_step = commit->next_step;
     p->event_id = commit->event_id;
     if (p->plan.outcome == STORE_PLAN_CALLS)
-        p->keep_history =
-            prompt_add_answer(p->dialect, p->reply->raw, p->reply->raw_n, p->step, p->history);
+        p->keep_history = prompt_add_answer(p->dialect, p->reply, p->step, p->history);
     else
         p->keep_history = p->event_id == 0;
 }
@@ -323,7 +384,7 @@ static void ring_enter(struct plan *p)
     }
     if (p->event_id)
         p->ports->announce(p->ports->self, p->event_id);
-    if (p->plan.outcome == STORE_PLAN_RETRY)
+    if (p->plan.outcome == STORE_PLAN_RETRY || p->plan.retry_ms > 0)
         p->ports->retry_in(p->ports->self, &p->run, p->plan.retry_ms);
     plan_go(p, PLAN_DONE);
 }
@@ -343,7 +404,7 @@ static void done_enter(struct plan *p)
 /* clang-format off */
 static const struct plan_step steps[PLAN_STATES] = {
     [PLAN_CLAIM]  = { "claim",  claim_enter,  claim_answer,  TO(PLAN_CLAIM) | TO(PLAN_LOAD) | TO(PLAN_COMMIT) | TO(PLAN_DONE) },
-    [PLAN_LOAD]   = { "load",   load_enter,   load_answer,   TO(PLAN_LOAD) | TO(PLAN_THINK) | TO(PLAN_COMMIT) | TO(PLAN_DONE) },
+    [PLAN_LOAD]   = { "load",   load_enter,   load_answer,   TO(PLAN_LOAD) | TO(PLAN_CLAIM) | TO(PLAN_THINK) | TO(PLAN_COMMIT) | TO(PLAN_DONE) },
     [PLAN_THINK]  = { "think",  think_enter,  think_answer,  TO(PLAN_COMMIT) | TO(PLAN_DONE) },
     [PLAN_COMMIT] = { "commit", commit_enter, commit_answer, TO(PLAN_COMMIT) | TO(PLAN_RING) | TO(PLAN_DONE) },
     [PLAN_RING]   = { "ring",   ring_enter,   NULL,          TO(PLAN_DONE) },

@@ -2,9 +2,10 @@
  * plan.h -- one step of one run, from the doorbell to the doorbells of its calls.
  *
  *     claim --> load --> think --> commit --> ring --> done
- *       |         |        |         ^  |               ^
- *       |         +--------+---------+  +---------------+
- *       |        what cannot be thought   stale: somebody else
+ *      | ^       | |        |         ^  |               ^
+ *      | +-------+ +--------+---------+  +---------------+
+ *      |  another  what cannot be thought   stale: somebody else
+ *      |  model: its prompt is read anew
  *       +-----------------------------------------------> done
  *        not ours
  *
@@ -90,6 +91,8 @@ struct plan_ports {
     void (*ring)(void *self, const struct doorbell *d);
     void (*announce)(void *self, int64_t event_id);
     void (*retry_in)(void *self, const struct uuid *run, int64_t delay_ms);
+    /* 0: this model may be asked now; else its provider is left alone for so long. */
+    int64_t (*blocked_ms)(void *self, const struct model_def *model);
     enum outcome (*secret)(void *self, const char *name, const char **value, struct error *err);
     double (*dice)(void *self); /* in [0, 1) */
     /* The step cannot be thought here (a secret is missing): others may. */
@@ -111,7 +114,9 @@ struct plan {
 
     struct uuid run, token;
     bool alone;
-    int step, epoch, version, failures;
+    int step, epoch, version;
+    int model_at; /* place of the model among the agent's */
+    int failures; /* of its calls in this step */
     int64_t revision, left_ms;
 
     struct history_cache *cache;
@@ -121,6 +126,7 @@ struct plan {
     struct arena scratch;
 
     const struct registry_agent *agent;
+    const struct registry_model *model; /* the chosen one */
     const struct dialect *dialect;
     char call_prefix[24];
     struct model_reply *reply;

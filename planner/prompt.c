@@ -90,6 +90,26 @@ static bool add_input(const struct dialect *dialect, const struct conversation *
     return fits;
 }
 
+bool prompt_is_empty_turn(const struct reply_item *items, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (items[i].type == REPLY_CALL)
+            return false;
+        if (items[i].type == REPLY_TEXT && items[i].content[strspn(items[i].content, " \t\r\n")])
+            return false;
+    }
+    return true;
+}
+
+/* After a turn: one that was empty is answered at once. */
+static bool follow_up(const struct dialect *dialect, bool empty, struct history *h)
+{
+    static const char words[] =
+        "Your last message was empty. Go on: call a tool, or give your answer.";
+    h->empty_turn = empty;
+    return !empty || dialect->add_user(&h->text, words, sizeof words - 1);
+}
+
 /* Rows without a dialect are of the time before there was more than one. */
 static bool add_turn(const struct dialect *dialect, const struct conversation_step *step,
                      struct buf *text)
@@ -111,7 +131,9 @@ static bool add_steps(const struct dialect *dialect, const struct conversation *
 {
     for (size_t i = 0; i < c->step_count; i++) {
         const struct conversation_step *step = &c->steps[i];
-        if (step->raw && !add_turn(dialect, step, &h->text))
+        if (step->raw &&
+            (!add_turn(dialect, step, &h->text) ||
+             !follow_up(dialect, prompt_is_empty_turn(step->said, step->said_count), h)))
             return false;
         if (step->step > h->known_step)
             h->known_step = step->step;
@@ -146,12 +168,13 @@ enum outcome prompt_extend(const struct dialect *dialect, const struct prompt_fr
                 (size_t)(HISTORY_TEXT_BYTES >> 20));
 }
 
-bool prompt_add_answer(const struct dialect *dialect, const char *raw, size_t n, int step,
+bool prompt_add_answer(const struct dialect *dialect, const struct model_reply *reply, int step,
                        struct history *h)
 {
     history_cut(h, h->open_len);
-    const struct prompt_turn turn = { .raw = raw, .raw_n = n };
-    if (!dialect->add_turn(&h->text, &turn)) {
+    const struct prompt_turn turn = { .raw = reply->raw, .raw_n = reply->raw_n };
+    if (!dialect->add_turn(&h->text, &turn) ||
+        !follow_up(dialect, prompt_is_empty_turn(reply->items, reply->item_count), h)) {
         history_forget(h);
         return false;
     }

@@ -34,8 +34,11 @@ MUST_CHECK enum outcome prompt_extend(const struct dialect *dialect,
 /* The model's answer to the prompt was committed as the plan of `step`: now it is
  * part of the history.  False when it does not fit: then the history forgets all
  * and is read anew next time.                                                */
-bool prompt_add_answer(const struct dialect *dialect, const char *raw, size_t n, int step,
+bool prompt_add_answer(const struct dialect *dialect, const struct model_reply *reply, int step,
                        struct history *h);
+
+/* Nothing but space, and no call: the model is told so, and asked once more. */
+bool prompt_is_empty_turn(const struct reply_item *items, size_t count);
 
 /* What the model reads as the result of a call.  NULL past the arena's limit. */
 const char *prompt_result_text(const struct conversation_call *call, struct arena *arena,

@@ -268,7 +268,8 @@ CREATE TABLE pawl.agent_runs (
     change        bigint      NOT NULL DEFAULT 0,   -- what a prompt was built on
     claim_by      bigint,                           -- incarnation that plans this step
     claim_token   uuid,
-    failures      int         NOT NULL DEFAULT 0,   -- model calls of this step that failed
+    model_at      int         NOT NULL DEFAULT 0,   -- which of the agent's models this step has come to
+    failures      int         NOT NULL DEFAULT 0,   -- calls of that model in this step that failed
     deaths        int         NOT NULL DEFAULT 0,   -- planners that died with this step
     not_before    timestamptz,                      -- back-off of the plan
     due_at        timestamptz,                      -- if nobody moved it by then, look

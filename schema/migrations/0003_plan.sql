@@ -63,7 +63,7 @@ $$;
 --          dead   this incarnation was declared dead: restart
 CREATE FUNCTION pawl.claim_plans(p_worker bigint, p_token uuid[], p_run uuid[], p_alone boolean)
 RETURNS TABLE (item int, answer text, step int, epoch int, version int, change bigint, revision bigint, failures int,
-               left_ms bigint, tenant text, meta text)
+               left_ms bigint, tenant text, meta text, model_at int)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
@@ -76,7 +76,7 @@ DECLARE
 BEGIN
     IF NOT hold_worker(p_worker) THEN
         RETURN QUERY SELECT (n - 1)::int, 'dead', NULL::int, NULL::int, NULL::int, NULL::bigint, NULL::bigint, NULL::int,
-                            NULL::bigint, NULL::text, NULL::text
+                            NULL::bigint, NULL::text, NULL::text, NULL::int
                      FROM unnest(p_run) WITH ORDINALITY u (run, n);
         RETURN;
     END IF;
@@ -87,7 +87,7 @@ BEGIN
 
     RETURN QUERY
     WITH seen AS MATERIALIZED (
-        SELECT (u.n - 1)::int AS item, u.token, r.run_id, r.step, r.epoch, r.change, r.revision, r.failures, r.tenant, r.deadline,
+        SELECT (u.n - 1)::int AS item, u.token, r.run_id, r.step, r.epoch, r.change, r.revision, r.model_at, r.failures, r.tenant, r.deadline,
                r.version AS last_version,
                CASE WHEN r.run_id IS NULL THEN 'no'
                     WHEN r.ended_at IS NOT NULL THEN 'done'
@@ -110,7 +110,7 @@ BEGIN
     )
     SELECT s.item, CASE s.answer WHEN 'same' THEN 'yours' ELSE s.answer END, s.step, s.epoch,
            CASE s.answer WHEN 'same' THEN s.last_version ELSE c.version END, s.change, s.revision, s.failures,
-           (extract(epoch FROM s.deadline - clock_timestamp()) * 1000)::bigint, s.tenant, i.meta::text
+           (extract(epoch FROM s.deadline - clock_timestamp()) * 1000)::bigint, s.tenant, i.meta::text, s.model_at
     FROM seen s
     LEFT JOIN claimed c ON c.run_id = s.run_id AND s.answer = 'yours'
     LEFT JOIN LATERAL input_at(s.run_id, v_lo, v_hi) i ON s.answer IN ('yours', 'same');
@@ -171,7 +171,7 @@ $$;
 --           final        items without calls: the run has succeeded
 --           retry        the model call failed; again in p_retry_ms
 --           fail         the run cannot go on: p_code, p_error
---           handed_back  nothing was done: the claim is given up
+--           handed_back  nothing was done: the claim is given up; again in p_retry_ms
 -- answers:  ok, done (this very commit went through before), stale, bad
 -- returned: status of the run; open_calls to be rung (calls without
 --           `refused`); next_step > 0 when a step completed at once; event_id
@@ -183,7 +183,8 @@ CREATE FUNCTION pawl.commit_plans(
     c_item int[], c_index int[], c_type text[], c_content text[], c_raw text[], c_call_id text[], c_tool text[],
     c_revision bigint[], c_arguments text[], c_digest bytea[], c_refused text[],
     -- of each plan again: who can read `raw`, and what the provider counts apart
-    p_dialect text[] DEFAULT NULL, p_tokens_reasoning bigint[] DEFAULT NULL, p_tokens_written bigint[] DEFAULT NULL
+    p_dialect text[] DEFAULT NULL, p_tokens_reasoning bigint[] DEFAULT NULL, p_tokens_written bigint[] DEFAULT NULL,
+    p_model_at int[] DEFAULT NULL, p_failures int[] DEFAULT NULL -- of a retry: what the next claim sees
 ) RETURNS TABLE (item int, answer text, status text, open_calls int, next_step int, event_id bigint)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
@@ -263,17 +264,20 @@ BEGIN
         step = r.step + CASE WHEN u.outcome = 'calls' AND n.calls = 0 THEN 1 ELSE 0 END, -- all of them refused
         version = CASE WHEN u.outcome = 'calls' AND n.calls = 0 THEN 0
                        WHEN u.outcome = 'handed_back' THEN r.version - 1 ELSE r.version END,
-        failures = CASE u.outcome WHEN 'retry' THEN r.failures + 1 WHEN 'calls' THEN 0 ELSE r.failures END,
+        failures = CASE u.outcome WHEN 'retry' THEN coalesce(u.failures, r.failures + 1) WHEN 'calls' THEN 0 ELSE r.failures END,
+        model_at = CASE u.outcome WHEN 'retry' THEN coalesce(u.model_at, r.model_at) WHEN 'calls' THEN 0 ELSE r.model_at END,
         deaths = CASE u.outcome WHEN 'calls' THEN 0 ELSE r.deaths END,
-        not_before = CASE u.outcome WHEN 'retry' THEN clock_timestamp() + u.retry_ms * interval '1 ms' END,
-        due_at = least(CASE u.outcome WHEN 'retry' THEN soon(u.retry_ms) WHEN 'handed_back' THEN clock_timestamp()
-                                      ELSE soon(v_grace) END, r.deadline),
+        not_before = CASE WHEN u.outcome IN ('retry', 'handed_back') AND u.retry_ms > 0
+                          THEN clock_timestamp() + u.retry_ms * interval '1 ms' END,
+        due_at = least(CASE WHEN u.outcome IN ('retry', 'handed_back')
+                            THEN CASE WHEN u.retry_ms > 0 THEN soon(u.retry_ms) ELSE clock_timestamp() END
+                            ELSE soon(v_grace) END, r.deadline),
         model_calls = r.model_calls + CASE u.outcome WHEN 'handed_back' THEN 0 ELSE 1 END,
         tokens_in = r.tokens_in + coalesce(u.tokens_in, 0), tokens_out = r.tokens_out + coalesce(u.tokens_out, 0),
         tokens_cached = r.tokens_cached + coalesce(u.tokens_cached, 0), cost_micros = r.cost_micros + coalesce(u.cost, 0)
     FROM (SELECT i, p_run[i + 1] AS run, p_outcome[i + 1] AS outcome, k AS all_calls, coalesce(p_retry_ms[i + 1], 0) AS retry_ms,
                  p_tokens_in[i + 1] AS tokens_in, p_tokens_out[i + 1] AS tokens_out, p_tokens_cached[i + 1] AS tokens_cached,
-                 p_cost_micros[i + 1] AS cost
+                 p_cost_micros[i + 1] AS cost, p_model_at[i + 1] AS model_at, p_failures[i + 1] AS failures
           FROM unnest(v_item, v_calls) AS a (i, k)) u,
          LATERAL (SELECT CASE u.outcome WHEN 'calls' THEN u.all_calls ELSE 0 END AS calls) n
     WHERE r.run_id = u.run

@@ -104,7 +104,7 @@ BEGIN
         RETURN QUERY SELECT 'busy', v_run.epoch, v_run.step, 'a call of that step is still running; try again in a moment';
     ELSE
         UPDATE agent_runs r
-        SET status = 'running', epoch = r.epoch + 1, step = v_step, version = 0, failures = 0, deaths = 0, not_before = NULL,
+        SET status = 'running', epoch = r.epoch + 1, step = v_step, version = 0, model_at = 0, failures = 0, deaths = 0, not_before = NULL,
             due_at = clock_timestamp(), ended_at = NULL, error_code = NULL, error = NULL, change = r.change + 1,
             deadline = clock_timestamp() + coalesce((SELECT v.time_ms FROM revisions v WHERE v.seq = r.revision), 3600000) * interval '1 ms'
         WHERE r.run_id = p_run;

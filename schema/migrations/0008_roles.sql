@@ -32,7 +32,7 @@ GRANT EXECUTE ON FUNCTION
     pawl.claim_plans(bigint, uuid[], uuid[], boolean), pawl.read_steps(uuid[], int[]),
     pawl.commit_plans(bigint, uuid[], uuid[], int[], int[], int[], text[], bigint[], text[], text[], text[], bigint[], bigint[],
                       bigint[], bigint[], int[], int[], int[], text[], text[], text[], text[], text[], bigint[], text[], bytea[], text[],
-                      text[], bigint[], bigint[]),
+                      text[], bigint[], bigint[], int[], int[]),
     pawl.read_announcements(bigint[]), pawl.take_announcements(bigint, int), pawl.announce(bigint[]),
     pawl.open_record(text, int, bigint), pawl.close_record(text, int, bigint), pawl.planner_died_lately(text)
 TO pawl_planner;

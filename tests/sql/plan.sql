@@ -1,7 +1,7 @@
 -- plan.sql -- claims and commits of the brain (P2, P3).
 BEGIN;
 \ir fixture.psql
-SELECT plan(33);
+SELECT plan(40);
 SELECT t.worker('planner', 'a') AS p, t.worker('planner', 'b') AS q, t.start() AS run \gset
 
 SELECT is(t.claim_plan(:p, :'run', 1), 'yours 1.1', 'a planner claims step 1');
@@ -15,6 +15,25 @@ SELECT is(t.claim_plan(:q, :'run', 3), 'no', 'there is nothing to plan while the
 SELECT is(t.commit_plan(:p, :'run', 1, '{look,send}'), 'done running open=2 next=0', 'a repeated commit is told that it went through');
 SELECT is((SELECT count(*) FROM agent_step_content), 2::bigint, 'each item has one row');
 SELECT ok(t.is_due(:'run'), 'the calls fall due if nobody rings');
+
+-- a failed call says with which model the step goes on, and how often that one failed
+SELECT t.start() AS run3 \gset
+SELECT t.claim_plan(:p, :'run3', 30) \gset _
+SELECT is((SELECT answer FROM commit_plans(:p, ARRAY[t.token(30)], ARRAY[:'run3'::uuid], '{1}', '{1}', '{1}', '{retry}', '{0}', '{overloaded}',
+    '{no}', '{m}', '{1}', '{1}', '{1}', '{1}', '{1}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{chat}', '{1}', '{1}', '{1}', '{0}')),
+    'ok', 'the next model is to be asked');
+SELECT is((SELECT array[x.model_at, x.failures] FROM claim_plans(:p, ARRAY[t.token(31)], ARRAY[:'run3'::uuid], false) x), '{1,0}', 'and the next claim says so');
+-- a claim that is given back may say not before when
+SELECT is((SELECT answer FROM commit_plans(:p, ARRAY[t.token(31)], ARRAY[:'run3'::uuid], '{1}', '{1}', '{2}', '{handed_back}', '{60000}', '{NULL}',
+    '{NULL}', '{m}', '{1}', '{1}', '{1}', '{1}', '{1}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')),
+    'ok', 'a claim is given back until later');
+SELECT is(t.claim_plan(:q, :'run3', 32), 'later', 'until then nobody takes it');
+SELECT is((SELECT array[model_at, failures, version, model_calls] FROM agent_runs WHERE run_id = :'run3'), '{1,0,1,1}', 'it counts as nothing');
+SELECT ok((SELECT due_at BETWEEN clock_timestamp() + interval '59 s' AND clock_timestamp() + interval '62 s' FROM agent_runs WHERE run_id = :'run3'), 'then it falls due');
+UPDATE agent_runs SET not_before = NULL WHERE run_id = :'run3';
+SELECT t.claim_plan(:q, :'run3', 33) \gset _
+SELECT t.commit_plan(:q, :'run3', 33, '{look}') \gset _
+SELECT is((SELECT array[model_at, failures] FROM agent_runs WHERE run_id = :'run3'), '{0,0}', 'a plan begins with the first model again');
 
 -- all calls refused: the step completes at once
 SELECT t.start() AS run2 \gset

@@ -149,7 +149,7 @@ static void test_agent_with_its_pins(void **state)
     wait_answers(2);
     assert_ok(seen.outcome, &seen.error);
     assert_string_equal(seen.agent->def->name, "clerk");
-    assert_string_equal(seen.agent->model->model, "gpt-x");
+    assert_string_equal(seen.agent->models[0].def->model, "gpt-x");
     assert_int_equal(seen.agent->def->tool_count, 2);
     for (size_t i = 0; i < 2; i++) { /* in the agent's own order */
         const char *name = seen.agent->def->tools[i].name;

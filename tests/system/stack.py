@@ -265,13 +265,15 @@ class Stack:
             definition["probe"] = {"url": f"{self.tools.url}/probe/{name}/{{key}}", "timeout": "2s"}
         return {**definition, **more}
 
-    def publish(self, tools=None, agent=None, model=None, name="agent"):
-        """Agent `name` with these tools; each a dictionary of what differs from the default."""
+    def publish(self, tools=None, agent=None, model=None, name="agent", more_models=None):
+        """Agent `name` with these tools; each a dictionary of what differs from the default.  It asks
+        `model`; more_models: others, by name."""
         tools = tools or {}
+        usual = {"dialect": "openai_chat", "base_url": self.model.url + "/v1", "model": "m",
+                 "connect_timeout": "2s", "first_event_timeout": "20s", "silence_timeout": "20s", "timeout": "30s"}
+        models = {"model": model or {}, **(more_models or {})}
         definitions = {
-            "models": {"model": {"dialect": "openai_chat", "base_url": self.model.url + "/v1", "model": "m",
-                                 "connect_timeout": "2s", "first_event_timeout": "20s",
-                                 "silence_timeout": "20s", "timeout": "30s", **(model or {})}},
+            "models": {known: {**usual, **fields} for known, fields in models.items()},
             "tools": {tool: self.tool(tool, **more) for tool, more in tools.items()},
             "agents": {name: {"description": "An agent.", "instructions": "Do it.", "model": "model",
                               "tools": list(tools), **(agent or {})}},

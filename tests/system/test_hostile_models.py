@@ -51,6 +51,7 @@ NO_LENGTH = failed("does not say clearly how long its answer is")
 COMPRESSED = failed("compressed its answer though nobody asked for it")
 BUSY = failed("HTTP 503")
 SAID = went_on(1)
+EMPTY = went_on(2)  # asked once more
 
 # By attack: how the run ends, its error code, how often the model was asked (or the steps), and words of
 # the error (or the calls of tools that were made).
@@ -147,10 +148,10 @@ RULES = {
     "after_the_end": SAID,
     "one_object_without_end": TOO_LARGE,
     "object_of_nothing": NO_MESSAGE,
-    "object_of_odd_types": SAID,
+    "object_of_odd_types": EMPTY,
     "calls_that_are_none": failed("has tool calls that cannot be read"),
-    "empty_stream": SAID,
-    "nothing_but_odd_events": SAID,
+    "empty_stream": EMPTY,
+    "nothing_but_odd_events": EMPTY,
     "deep_event": TOO_LARGE,
     "deep_delta": SAID,
     "dense_event": NO_JSON,

@@ -16,7 +16,15 @@ def test_steps_of_a_run(running):
     row = run.row()
     assert row["error_code"] == "step_limit" and "2" in row["error"]
     assert [ask.step for ask in running.model.asks] == [1, 2]
-    assert [row["status"] for row in run.actions()] == ["succeeded"] * 2
+    assert [ask.body.get("tool_choice") for ask in running.model.asks] == [None, "none"]
+    assert [row["status"] for row in run.actions()] == ["succeeded"]  # nobody could read what the second one gives
+
+
+def test_the_last_step_is_for_the_answer(running):
+    running.publish(tools={"look": {"read_only": True}}, agent={"limits": {"steps": 2}})
+    running.model.script(Call(("look", {"n": 1})), Say("done"))
+    assert running.run().wait().answer() == "done"
+    assert running.model.asked(2)[0].body["tool_choice"] == "none"
 
 
 def test_time_of_a_run(running):

@@ -20,14 +20,23 @@ static struct registry_tool tools[] = { { 7, &look } };
 struct agent_def world_agent = {
     .name = "a",
     .instructions = "Be brief.",
+    .model_count = 1,
     .tool_count = 1,
+    .fallback_after = 2,
     .limit_steps = 64,
     .limit_calls_per_step = 8,
     .limit_parallel_calls = 2,
     .limit_arguments_bytes = 1000,
 };
+struct model_def world_other_model = {
+    .name = "other",
+    .model = "o",
+    .attempts = 2,
+    .price = { -1, -1, -1, -1 },
+};
+static const struct registry_model models[] = { { 5, &world_model }, { 6, &world_other_model } };
 static struct registry_agent agent = {
-    .seq = 1, .def = &world_agent, .model = &world_model, .tools = tools
+    .seq = 1, .def = &world_agent, .models = models, .tools = tools
 };
 static const struct error trouble = { "something went wrong" };
 
@@ -115,6 +124,7 @@ static void port_claim(void *self, struct plan *p, unsigned ticket,
     claim.epoch = 1;
     claim.version = w->version;
     claim.revision = 1;
+    claim.model_at = w->model_at;
     claim.failures = w->failures;
     claim.left_ms = 60000;
     claim.known_step = request->known_epoch == 1 ? request->known_step : 0;
@@ -143,7 +153,8 @@ static struct model_reply *make_reply(struct world *w)
     if (w->fail_model > 0) {
         w->fail_model--;
         r->retry_after_ms = w->retry_after_ms;
-        (void)model_reply_fail(r, w->model_says, "overloaded", "no capacity");
+        (void)model_reply_fail(r, w->model_says, w->model_code ? w->model_code : "overloaded",
+                               "no capacity");
         return r;
     }
     bool last = w->step == WORLD_STEPS;
@@ -165,7 +176,14 @@ static struct model_reply *make_reply(struct world *w)
                                            .arguments_n = 2,
                                            .tool = w->all_refused || i == 1 ? "nothing" : "look",
                                            .arguments = "{}" };
-    if (last)
+    if (w->empty_turns > 0) {
+        w->empty_turns--;
+        r->item_count = 1;
+        r->call_count = 0;
+        r->raw = "{\"role\":\"assistant\",\"content\":\"\"}";
+        r->raw_n = strlen(r->raw);
+        r->items[0] = (struct reply_item){ .type = REPLY_TEXT, .content = " \n" };
+    } else if (last)
         r->items[0] = (struct reply_item){ .type = REPLY_TEXT, .content = "done" };
     return r;
 }
@@ -179,6 +197,9 @@ static void port_think(void *self, struct plan *p, unsigned ticket,
     assert_int_equal(strlen(request->body), request->body_n);
     if (!alive(w))
         return;
+    size_t asked = strlen(w->asked);
+    if (asked + 1 < sizeof w->asked)
+        w->asked[asked] = request->model->name[0];
     w->model_calls++;
     w->model_calls_after_commit += w->steps_planned[w->step] > 0;
     answer(w, 2, ticket)->reply = make_reply(w);
@@ -197,10 +218,11 @@ static void advance(struct world *w, const struct store_commit_plan *request)
         return;
     }
     if (request->outcome == STORE_PLAN_RETRY) {
-        w->failures++;
+        w->failures = request->failures;
+        w->model_at = request->model_at;
         return;
     }
-    w->failures = 0;
+    w->failures = w->model_at = 0;
     w->steps_planned[w->step]++;
     if (request->outcome == STORE_PLAN_CALLS) {
         committed.open_calls = calls;
@@ -281,6 +303,11 @@ static void port_retry_in(void *self, const struct uuid *run, int64_t delay_ms)
     w->retry_in_ms = delay_ms;
 }
 
+static int64_t port_blocked_ms(void *self, const struct model_def *model)
+{
+    return ((struct world *)self)->blocked_ms[model == &world_other_model];
+}
+
 static enum outcome port_secret(void *self, const char *name, const char **value, struct error *err)
 {
     struct world *w = self;
@@ -319,6 +346,7 @@ struct plan_ports ports_of(struct world *w)
                                 .commit = port_commit,
                                 .later = port_later,
                                 .forget = port_forget,
+                                .blocked_ms = port_blocked_ms,
                                 .ring = port_ring,
                                 .announce = port_announce,
                                 .retry_in = port_retry_in,

@@ -15,7 +15,7 @@ enum { WORLD_QUEUE_MAX = 64, WORLD_STEPS = 3, FOREVER = 1000 };
 /* Stands for Postgres, the registry, the model and Kafka. */
 struct world {
     /* The run. */
-    int step, version, failures, steps_planned[16];
+    int step, version, model_at, failures, steps_planned[16];
     bool claimed, ended;
     struct uuid token;
     const char *status, *code;
@@ -33,12 +33,16 @@ struct world {
     int retries, cannot, forgotten, ends;
     int64_t retry_in_ms;
     char last_body[4096];
+    char asked[16]; /* the models, by the first letters of their names */
 
     /* The script. */
     int retry_claim, retry_load, retry_commit; /* answers RETRY so often first */
     int fail_model;                            /* the model fails so often first */
     enum outcome model_says;                   /* how it fails */
+    const char *model_code;                    /* NULL: "overloaded" */
     int64_t retry_after_ms;
+    int64_t blocked_ms[2]; /* by model */
+    int empty_turns;       /* the model says nothing so often first */
     enum outcome commit_says;
     int refuse_commits;
     enum store_claim_answer claim_says;
@@ -47,7 +51,7 @@ struct world {
     struct history_cache cache;
 };
 
-extern struct model_def world_model;
+extern struct model_def world_model, world_other_model;
 extern struct agent_def world_agent;
 extern const struct uuid world_run;
 

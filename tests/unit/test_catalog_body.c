@@ -46,7 +46,8 @@ static const char definitions[] =
     "    tools: [t, quick]\n"
     "    limits: {steps: 5, calls_per_step: 4, parallel_calls: 3, time: 2m, arguments_bytes: "
     "1KiB}\n"
-    "  small: {instructions: i, model: m, limits: {calls_per_step: 2}}\n";
+    "  small: {instructions: i, model: m, limits: {calls_per_step: 2}}\n"
+    "  two: {instructions: i, model: m, fallback: {models: [plain], after: 4, on: [timeout]}}\n";
 
 static struct catalog catalog;
 
@@ -182,8 +183,8 @@ static void an_agent_comes_back_whole(void **state)
     assert_string_equal(def->name, "a");
     assert_string_equal(def->description, "An agent.");
     assert_string_equal(def->instructions, "Do.\n");
-    assert_string_equal(def->model.name, "m");
-    assert_string_equal(def->model.digest, catalog_find(&catalog, CATALOG_MODEL, "m")->digest);
+    assert_string_equal(def->models[0].name, "m");
+    assert_string_equal(def->models[0].digest, catalog_find(&catalog, CATALOG_MODEL, "m")->digest);
     assert_int_equal(def->tool_count, 2);
     assert_string_equal(def->tools[0].name, "t"); /* in the order of the file */
     assert_string_equal(def->tools[1].name, "quick");
@@ -200,6 +201,32 @@ static void an_agent_comes_back_whole(void **state)
     assert_string_equal(def->description, "");
     assert_int_equal(def->tool_count, 0);
     assert_int_equal(def->limit_parallel_calls, 2); /* cut to the calls of a step */
+    agent_def_free(def);
+}
+
+static void an_agent_may_have_other_models(void **state)
+{
+    (void)state;
+    struct error err;
+    struct agent_def *def;
+    const char *digest;
+    json_t *body = stored(CATALOG_AGENT, "two", &digest);
+    assert_ok(catalog_parse_agent(body, digest, &def, &err), &err);
+    json_decref(body);
+    assert_int_equal(def->model_count, 2);
+    assert_string_equal(def->models[1].name, "plain");
+    assert_string_equal(def->models[1].digest,
+                        catalog_find(&catalog, CATALOG_MODEL, "plain")->digest);
+    assert_int_equal(def->fallback_after, 4);
+    assert_int_equal(def->fallback_on.count, 1);
+    assert_string_equal(def->fallback_on.items[0], "timeout");
+    agent_def_free(def);
+    body = stored(CATALOG_AGENT, "a", &digest); /* one without is as it always was */
+    assert_null(json_object_get(body, "fallback"));
+    assert_ok(catalog_parse_agent(body, digest, &def, &err), &err);
+    json_decref(body);
+    assert_int_equal(def->model_count, 1);
+    assert_int_equal(def->fallback_after, 2);
     agent_def_free(def);
 }
 
@@ -283,9 +310,13 @@ static void bodies_that_cannot_be_used_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_model_comes_back_whole),    TEST(defaults_are_cut_to_the_whole_timeout),
-        TEST(a_tool_comes_back_whole),     TEST(an_agent_comes_back_whole),
-        TEST(old_bodies_get_the_defaults), TEST(bodies_that_cannot_be_used_are_refused),
+        TEST(a_model_comes_back_whole),
+        TEST(defaults_are_cut_to_the_whole_timeout),
+        TEST(a_tool_comes_back_whole),
+        TEST(an_agent_comes_back_whole),
+        TEST(an_agent_may_have_other_models),
+        TEST(old_bodies_get_the_defaults),
+        TEST(bodies_that_cannot_be_used_are_refused),
     };
     return cmocka_run_group_tests_name("catalog_body", tests, NULL, NULL);
 }

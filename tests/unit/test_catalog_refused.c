@@ -333,6 +333,13 @@ static void agents(void **state)
           "write a number up to that" },
         { "{instructions: i, model: m, limits: {step: 4}}",
           "d.yaml:4: 'step' is not a key of 'limits'; did you mean 'steps'?" },
+        { "{instructions: i, model: m, fallback: {after: 2}}",
+          "d.yaml:4: 'fallback' names no models; add `models: [NAME]`, or remove it" },
+        { "{instructions: i, model: m, fallback: {models: [m]}}",
+          "d.yaml:4: 'fallback' names 'm', which is the agent's own model; remove it" },
+        { "{instructions: i, model: m, fallback: {models: [x]}}",
+          "d.yaml:4: agent 'a' names model 'x', which is neither in these files nor published; "
+          "did you mean 'm'?" },
         { "{instructions: i, model: m, limits: {time: 0s}}",
           "d.yaml:4: 'time' is the text '0s'; write a duration from 1s to 365d" },
     };

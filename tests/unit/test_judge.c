@@ -53,7 +53,7 @@ static void judge(struct reply_item *items, size_t count, enum reply_end end)
     struct model_reply r = reply_of(items, count, end);
     arena_free(&arena);
     arena_init(&arena, (size_t)1 << 20);
-    assert_int_equal(judge_items(&r, &agent, &arena, &judged, &err), OK);
+    assert_int_equal(judge_items(&r, &agent, false, &arena, &judged, &err), OK);
 }
 
 static int clean_up(void **state)
@@ -201,7 +201,7 @@ static void the_arena_bounds_it(void **state)
     struct error err;
     arena_free(&arena);
     arena_init(&arena, 16);
-    assert_int_equal(judge_items(&r, &agent, &arena, &judged, &err), REFUSED);
+    assert_int_equal(judge_items(&r, &agent, false, &arena, &judged, &err), REFUSED);
 }
 
 int main(void)

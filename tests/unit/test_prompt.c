@@ -82,6 +82,16 @@ static struct history *new_history(void)
     return history_new(&run);
 }
 
+/* As after the commit of this row's plan, which asked for calls. */
+static bool add_answer(const struct store_row *row, int step, struct history *h)
+{
+    struct reply_item item = { .type = REPLY_CALL };
+    const struct model_reply reply = {
+        .raw = row->raw, .raw_n = row->raw_n, .items = &item, .item_count = 1, .call_count = 1
+    };
+    return prompt_add_answer(&openai_chat, &reply, step, h);
+}
+
 static const struct store_row whole_run[] = {
     INPUT("\"Send \\u0000 it\""),
     SAID(1, "{\"role\":\"assistant\",\"content\":\"one\",\"extra\":1}"),
@@ -133,11 +143,11 @@ static void grows_to_the_same_text(void **state)
     (void)state;
     struct history *grown = new_history(), *read = new_history();
     json_decref(extend(grown, whole_run, 1));
-    assert_true(prompt_add_answer(&openai_chat, whole_run[1].raw, whole_run[1].raw_n, 1, grown));
+    assert_true(add_answer(&whole_run[1], 1, grown));
     assert_int_equal(grown->known_step, 1);
     history_cut(grown, grown->stable_len); /* as the cache does */
     json_decref(extend(grown, whole_run + 4, 2));
-    assert_true(prompt_add_answer(&openai_chat, whole_run[6].raw, whole_run[6].raw_n, 2, grown));
+    assert_true(add_answer(&whole_run[6], 2, grown));
     json_decref(extend(grown, whole_run + 8, 1));
 
     json_decref(extend(read, whole_run, COUNT(whole_run)));
@@ -174,7 +184,7 @@ static void catches_up(void **state)
     (void)state;
     struct history *h = new_history(), *read = new_history();
     json_decref(extend(h, whole_run, 1));
-    assert_true(prompt_add_answer(&openai_chat, whole_run[1].raw, whole_run[1].raw_n, 1, h));
+    assert_true(add_answer(&whole_run[1], 1, h));
     json_decref(extend(h, whole_run + 4, COUNT(whole_run) - 4));
     json_decref(extend(read, whole_run, COUNT(whole_run)));
     assert_string_equal(h->text.data, read->text.data);
