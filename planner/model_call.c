@@ -1,8 +1,10 @@
 #include "planner/model_call.h"
 
+#include "common/clock.h"
 #include "common/fault.h"
 #include "common/memory.h"
 #include "planner/model_error.h"
+#include "planner/rate_limit.h"
 #include "planner/reader.h"
 
 #include <math.h>
@@ -34,6 +36,7 @@ struct model_call {
     struct buf error_body; /* of another one */
     int should_retry;      /* x-should-retry: 1 yes, 0 no, -1 not said */
     int64_t retry_after_ms;
+    int64_t reset_ms; /* of 429: until the provider's limit is renewed; -1: not said */
 
     model_call_done *done;
     void *arg;
@@ -60,11 +63,18 @@ static int64_t read_retry_after_ms(const char *text)
     return ms < (double)HTTP_RETRY_AFTER_MAX_MS ? (int64_t)ms : HTTP_RETRY_AFTER_MAX_MS;
 }
 
+static const char *header_of(const void *head, const char *name)
+{
+    return http_head_get(head, name);
+}
+
 static bool on_head(void *arg, const struct http_head *head)
 {
     struct model_call *c = arg;
     c->status = head->status;
     c->retry_after_ms = read_retry_after_ms(http_head_get(head, "retry-after-ms"));
+    if (c->status == 429)
+        c->reset_ms = rate_limit_reset_ms(header_of, head, clock_wall_ms());
     const char *retry = http_head_get(head, "x-should-retry");
     if (retry)
         c->should_retry = strcasecmp(retry, "true") == 0    ? 1
@@ -156,7 +166,9 @@ static struct model_reply *make_reply(struct model_call *c, const struct http_re
     else
         end_by_http(result, reply);
     if (reply->outcome == RETRY)
-        reply->retry_after_ms = c->retry_after_ms >= 0 ? c->retry_after_ms : result->retry_after_ms;
+        reply->retry_after_ms = c->retry_after_ms >= 0        ? c->retry_after_ms
+                                : result->retry_after_ms >= 0 ? result->retry_after_ms
+                                                              : c->reset_ms;
     reply->took_ms = loop_now_ms(c->silence.loop) - c->started_ms;
     return reply;
 }
@@ -208,7 +220,7 @@ struct model_call *model_call_start(struct http *http, struct loop *loop,
     c->done = done;
     c->arg = arg;
     c->should_retry = -1;
-    c->retry_after_ms = -1;
+    c->retry_after_ms = c->reset_ms = -1;
     c->started_ms = c->heard_ms = loop_now_ms(loop);
     c->patience_ms = model->first_event_timeout_ms;
     (void)snprintf(c->call_prefix, sizeof c->call_prefix, "%s", request->call_prefix);

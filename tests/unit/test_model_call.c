@@ -313,6 +313,14 @@ static void serve_429_in_ms(struct peer *p, struct peer_talk *t)
                        "\r\nContent-Length: 0\r\n\r\n");
 }
 
+static void serve_429_used_up(struct peer *p, struct peer_talk *t)
+{
+    (void)p;
+    (void)peer_read(t);
+    (void)peer_send(t, "HTTP/1.1 429 Too Many Requests\r\nX-RateLimit-Remaining-Requests: 0\r\n"
+                       "X-RateLimit-Reset-Requests: 1m2s\r\nContent-Length: 0\r\n\r\n");
+}
+
 static void serve_503_for_good(struct peer *p, struct peer_talk *t)
 {
     (void)p;
@@ -355,6 +363,9 @@ static void errors_are_classed(void **state)
     expect(RETRY, "rate_limited");
     ask(serve_429_in_ms);
     assert_int_equal(reply->retry_after_ms, 1250);
+    expect(RETRY, "rate_limited");
+    ask(serve_429_used_up);
+    assert_int_equal(reply->retry_after_ms, 62000);
     expect(RETRY, "rate_limited");
     ask(serve_503_for_good);
     expect(REFUSED, "overloaded");
