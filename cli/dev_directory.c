@@ -262,6 +262,8 @@ static enum outcome write_process_file(const struct dev *d, const char *name, co
     add_kafka(d, &b);
     if (strcmp(role, "pawl_operator") != 0)
         add_secrets(&b);
+    if (strcmp(role, "pawl_executor") == 0)
+        (void)buf_puts(&b, "outbound:\n  networks: 127.0.0.0/8, ::1  # tools on this machine\n");
     enum outcome o = b.full ? fail(err, REFUSED, "%s would be too large", name)
                             : dev_write_file(dev_path(d, name), b.data, 0600, err);
     buf_release(&b);

@@ -29,6 +29,7 @@
 #include "common/buf.h"
 #include "common/field.h"
 #include "common/log.h"
+#include "common/outbound.h"
 #include "common/outcome.h"
 
 #include <stdbool.h>
@@ -77,6 +78,8 @@ struct config {
     int capacity_plans;   /* model calls in flight at once */
     int capacity_actions; /* tool calls in flight at once */
     size_t limit_request_bytes;
+
+    struct outbound_rules outbound; /* where calls of tools may go */
 
     const char *http_listen; /* "host:port" or NULL: no health and metrics */
 

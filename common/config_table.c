@@ -276,6 +276,50 @@ static const struct field log_rows[] = {
 };
 static const struct field_table log_table = FIELD_TABLE_OF("'log'", log_rows);
 
+static const struct field outbound_rows[] = {
+    { .name = "networks",
+      .type = FIELD_STRING,
+      AT(outbound.networks),
+      .min = 1,
+      .max = 16384,
+      .check = outbound_check_networks,
+      .help =
+          "Networks that may be reached although they are not public. Without this no tool may be "
+          "on a private address, on this machine, or on a link-local one (where clouds have their "
+          "metadata).",
+      .example = "10.1.0.0/16, ::1" },
+    { .name = "hosts",
+      .type = FIELD_STRING,
+      AT(outbound.hosts),
+      .min = 1,
+      .max = 16384,
+      .check = outbound_check_hosts,
+      .help = "The only hosts that may be reached; absent: all.",
+      .example = "api.example.com, *.internal.example.com" },
+    { .name = "ports",
+      .type = FIELD_STRING,
+      AT(outbound.ports),
+      .min = 1,
+      .max = 16384,
+      .check = outbound_check_ports,
+      .help = "The only ports that may be used; absent: all.",
+      .example = "443, 8000-8999" },
+    { .name = "https_only",
+      .type = FIELD_BOOL,
+      AT(outbound.https_only),
+      .otherwise = "false",
+      .help = "No tool is called without TLS." },
+    { .name = "proxy",
+      .type = FIELD_BOOL,
+      AT(outbound.proxy),
+      .otherwise = "false",
+      .help =
+          "Tools may be called through the proxy that the environment names (`https_proxy` and so "
+          "on). It resolves names itself, so only addresses that stand in a URL are checked "
+          "then." },
+};
+static const struct field_table outbound_table = FIELD_TABLE_OF("'outbound'", outbound_rows);
+
 static const struct field rows[] = {
     { .name = "postgres",
       .type = FIELD_TABLE,
@@ -305,6 +349,11 @@ static const struct field rows[] = {
       .type = FIELD_TABLE,
       .table = &limit_table,
       .help = "Bounds on what comes in." },
+    { .name = "outbound",
+      .type = FIELD_TABLE,
+      .table = &outbound_table,
+      .help = "Where calls of tools may go (executor). The address is checked after the name was "
+              "resolved." },
     { .name = "http", .type = FIELD_TABLE, .table = &http_table, .help = "Health and metrics." },
     { .name = "secrets",
       .type = FIELD_MAP,

@@ -156,6 +156,7 @@ void http_call_end(struct http_call *call, enum http_end end)
         .end = end,
         .maybe_sent = call->sends > 0,
         .hopeless = call->hopeless,
+        .forbidden = call->forbidden,
         .body_bytes = call->body_bytes,
         .retry_after_ms = http_call_retry_after_ms(call),
         .content_type = http_call_header(call, "Content-Type"),

@@ -31,7 +31,7 @@
  * runs at once.  No compression is asked for; an answer that is compressed all
  * the same is refused (HTTP_CUT), and so is one that tells several lengths of
  * itself.  Proxies come from the environment as with curl, but never for loopback
- * addresses.  No .netrc, no cookies.
+ * addresses, and for requests with `outbound` only as it says.  No .netrc, no cookies.
  *
  * Limits:  all of struct http_request's, with defaults; a bound on everything.
  * Threads: the loop's thread.  Names are resolved in threads of libcurl, which
@@ -59,6 +59,7 @@
 enum { HTTP_REDIRECTS_MAX = 5 };
 #define HTTP_RETRY_AFTER_MAX_MS INT64_C(86400000) /* later is cut to one day */
 
+struct outbound;  /* outbound.h */
 struct http;      /* the client: connections kept alive, names resolved */
 struct http_call; /* one call in flight */
 
@@ -100,6 +101,8 @@ struct http_request {
      * with single_send; 0: a redirect is an answer like any other.           */
     int redirects;
     bool single_send;
+
+    const struct outbound *outbound; /* where it may go; NULL: anywhere */
 };
 
 /* The head of an answer, valid inside on_head only; its values are those of the
@@ -129,6 +132,7 @@ struct http_result {
     enum http_end end;
     bool maybe_sent; /* false only when it is certain; see above */
     bool hopeless;   /* the request itself is wrong: no repetition helps */
+    bool forbidden;  /* it, or its redirect, may not go there */
     long status;     /* 0 when no head came; may stand beside any end */
 
     /* Collected when on_body is NULL: never NULL then, NUL-terminated, borrowed

@@ -238,7 +238,11 @@ static void say_not_sent(struct http_call *call, CURLcode code)
     int64_t limit =
         call->connect_timeout_ms < call->timeout_ms ? call->connect_timeout_ms : call->timeout_ms;
     (void)curl_easy_getinfo(call->easy, CURLINFO_OS_ERRNO, &os_error);
-    if (code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY)
+    if (call->forbidden)
+        (void)fail(err, REFUSED,
+                   "%s has an address in a network that tools may not reach (outbound.networks)",
+                   call->where);
+    else if (code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY)
         (void)fail(err, RETRY, "cannot resolve the name in %s%s", call->where,
                    code == CURLE_COULDNT_RESOLVE_PROXY ? " (of its proxy)" : "; check the address");
     else if (code == CURLE_COULDNT_CONNECT)
@@ -275,7 +279,12 @@ static enum http_end say_cut(struct http_call *call, CURLcode code)
         (void)fail(err, REFUSED, "a line of the head of the answer of %s is too long", call->where);
         return HTTP_TOO_LARGE;
     }
-    if (code == CURLE_GOT_NOTHING)
+    if (call->forbidden)
+        (void)fail(err, REFUSED,
+                   "%s redirects to an address in a network that tools may not reach "
+                   "(outbound.networks)",
+                   call->where);
+    else if (code == CURLE_GOT_NOTHING)
         (void)fail(err, RETRY, "%s closed the connection without an answer", call->where);
     else if (code == CURLE_PARTIAL_FILE)
         (void)fail(err, RETRY, "%s closed the connection in the middle of its answer", call->where);
@@ -306,11 +315,13 @@ void http_call_ended_with(struct http_call *call, CURLcode code)
         return;
     }
     enum http_end end = HTTP_ANSWERED;
+    call->forbidden = call->forbidden && code == CURLE_COULDNT_CONNECT; /* no other address did */
     if (call->verdict != HTTP_ENDS) {
         end = call->verdict;
     } else if (code != CURLE_OK && call->sends == 0) {
         end = HTTP_NOT_SENT;
-        call->hopeless = code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL;
+        call->hopeless =
+            code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL || call->forbidden;
         say_not_sent(call, code);
     } else if (code != CURLE_OK) {
         end = say_cut(call, code);

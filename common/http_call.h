@@ -58,22 +58,24 @@ struct http_call {
     int64_t connect_timeout_ms, timeout_ms, first_byte_timeout_ms, silence_timeout_ms;
     size_t body_limit_bytes, header_limit_bytes;
     bool single_send;
+    const struct outbound *outbound;
     int redirects;
     char where[128]; /* host:port, for error texts */
     CURLU *origin;   /* kept when redirects are followed */
 
     /* What happened. */
     int64_t started_ms, sent_ms, heard_ms;
-    int sends;     /* how often libcurl was about to send the request */
-    bool soiled;   /* the connection was not clean, nothing was sent: once more, on a new one */
-    bool heard;    /* a byte of the answer came */
-    bool looked;   /* the timer has expired once since the last byte */
-    bool told;     /* on_head was called */
-    bool hopeless; /* the request itself is wrong; `error` says why */
-    bool in_multi; /* libcurl has it */
-    bool parked;   /* in http->parked */
-    bool ending;   /* its last callbacks run: only its owner may free it now */
-    bool ended;    /* on_done was called */
+    int sends;      /* how often libcurl was about to send the request */
+    bool soiled;    /* the connection was not clean, nothing was sent: once more, on a new one */
+    bool heard;     /* a byte of the answer came */
+    bool looked;    /* the timer has expired once since the last byte */
+    bool told;      /* on_head was called */
+    bool hopeless;  /* the request itself is wrong; `error` says why */
+    bool forbidden; /* the host, or an address of it, is none to go to */
+    bool in_multi;  /* libcurl has it */
+    bool parked;    /* in http->parked */
+    bool ending;    /* its last callbacks run: only its owner may free it now */
+    bool ended;     /* on_done was called */
     bool cancelled;
     enum http_end verdict; /* why we stopped it ourselves; HTTP_ENDS: we did not */
     struct error error;
@@ -110,7 +112,7 @@ MUST_CHECK enum outcome http_call_prepare(struct http_call *call,
 
 /* ---- http_socket.c ------------------------------------------------------- */
 
-/* Called by libcurl; `arg` is the client. */
+/* Called by libcurl; `arg` is the call, and of the second one the client. */
 curl_socket_t http_socket_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address);
 int http_socket_close(void *arg, curl_socket_t fd);
 

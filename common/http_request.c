@@ -1,6 +1,7 @@
 #include "common/http_call.h"
 
 #include "common/memory.h"
+#include "common/outbound.h"
 #include "common/text.h"
 
 #include <arpa/inet.h>
@@ -169,7 +170,7 @@ static void set_callbacks(struct http_call *call)
     SET(call->easy, CURLOPT_PREREQFUNCTION, on_curl_request);
     SET(call->easy, CURLOPT_PREREQDATA, call);
     SET(call->easy, CURLOPT_OPENSOCKETFUNCTION, http_socket_open);
-    SET(call->easy, CURLOPT_OPENSOCKETDATA, call->http);
+    SET(call->easy, CURLOPT_OPENSOCKETDATA, call);
     SET(call->easy, CURLOPT_CLOSESOCKETFUNCTION, http_socket_close);
     SET(call->easy, CURLOPT_CLOSESOCKETDATA, call->http);
     SET(call->easy, CURLOPT_HEADERFUNCTION, http_on_header);
@@ -273,6 +274,27 @@ static enum outcome set_headers(struct http_call *call, const struct http_reques
     return OK;
 }
 
+/* Whether the request may go there at all; what the name resolves to is seen later. */
+static enum outcome check_target(struct http_call *call, CURLU *url, const char *host,
+                                 const char *port, struct error *err)
+{
+    if (!call->outbound)
+        return OK;
+    char *scheme = url_part(url, CURLUPART_SCHEME, 0);
+    char bare[256];
+    size_t n = strlen(host);
+    bool bracketed = n > 2 && *host == '[' && host[n - 1] == ']';
+    (void)snprintf(bare, sizeof bare, "%.*s", (int)(bracketed ? n - 2 : n), host + bracketed);
+    struct error why;
+    enum outcome outcome = outbound_check_target(call->outbound, scheme ? scheme : "", bare,
+                                                 (int)strtol(port, NULL, 10), &why);
+    curl_free(scheme);
+    if (outcome == OK)
+        return OK;
+    call->forbidden = true;
+    return fail(err, REFUSED, "%s: %s", call->where, why.text);
+}
+
 static enum outcome set_url(struct http_call *call, const struct http_request *request,
                             struct error *err)
 {
@@ -285,7 +307,8 @@ static enum outcome set_url(struct http_call *call, const struct http_request *r
         char shown[100];
         (void)snprintf(call->where, sizeof call->where, "%s:%s",
                        text_bounded(shown, sizeof shown, host, strlen(host)), port);
-        if (is_loopback(host))
+        outcome = check_target(call, url, host, port, err);
+        if (is_loopback(host) || (call->outbound && !outbound_may_use_proxy(call->outbound)))
             SET(call->easy, CURLOPT_PROXY, "");
         SET(call->easy, CURLOPT_URL, request->url);
         curl_free(host);
@@ -311,6 +334,7 @@ enum outcome http_call_prepare(struct http_call *call, const struct http_request
 {
     bool reads = strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
     call->single_send = request->single_send;
+    call->outbound = request->outbound;
     if (reads && !request->body && !call->single_send && request->redirects > 0)
         call->redirects =
             request->redirects < HTTP_REDIRECTS_MAX ? request->redirects : HTTP_REDIRECTS_MAX;

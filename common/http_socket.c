@@ -11,6 +11,7 @@
  */
 #include "common/http_call.h"
 #include "common/memory.h"
+#include "common/outbound.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -20,8 +21,14 @@
 
 curl_socket_t http_socket_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
-    struct http *http = arg;
+    struct http_call *call = arg;
+    struct http *http = call->http;
     (void)purpose;
+    if (call->outbound && !outbound_may_use_proxy(call->outbound) &&
+        !outbound_allows(call->outbound, &address->addr)) {
+        call->forbidden = true; /* unless the name has another address that may be reached */
+        return CURL_SOCKET_BAD;
+    }
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
     if (fd < 0)
         return CURL_SOCKET_BAD;

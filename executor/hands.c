@@ -51,6 +51,7 @@ struct hands {
     struct daemon *daemon;
     const char *topic_act, *topic_plan;
     struct http *http;
+    struct outbound *outbound;
     struct tool_http tool_http;
     struct tool_kind tool;
     struct action_ports ports;
@@ -517,6 +518,7 @@ static void stop(void *self)
         free(w);
     later_release(&h->later);
     http_release(h->http);
+    outbound_free(h->outbound);
     free(h);
 }
 
@@ -547,12 +549,15 @@ static enum outcome start(struct daemon *d, void **self, struct error *err)
         free(h);
         return outcome;
     }
+    h->outbound = outbound_new(&d->config.outbound);
     h->daemon = d;
     h->topic_act = d->config.topic_act;
     h->topic_plan = d->config.topic_plan;
     h->capacity = d->config.capacity_actions;
     h->waiting_end = &h->waiting;
-    h->tool_http = (struct tool_http){ .loop = &d->loop, .http = h->http, .config = &d->config };
+    h->tool_http = (struct tool_http){
+        .loop = &d->loop, .http = h->http, .config = &d->config, .outbound = h->outbound
+    };
     h->tool = tool_http_kind(&h->tool_http);
     h->ports = (struct action_ports){
         .self = h,

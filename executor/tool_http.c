@@ -87,6 +87,7 @@ static enum outcome start(void *self, const struct tool_call *call, tool_answere
         task_free(task);
         return outcome;
     }
+    task->request.http.outbound = t->outbound;
     if (call->errand == STORE_WORK_CALL)
         FAULT_POINT(EXECUTOR_BEFORE_SEND);
     task->http_call = http_start(t->http, &task->request.http, &events, task);

@@ -13,12 +13,14 @@
 #include "common/config.h"
 #include "common/http.h"
 #include "common/loop.h"
+#include "common/outbound.h"
 #include "executor/tool.h"
 
 struct tool_http {
     struct loop *loop;
     struct http *http;
     const struct config *config; /* for the secrets */
+    const struct outbound *outbound;
 };
 
 /* A port over `t`, which must outlive it. */

@@ -110,22 +110,27 @@ static void judge_status(struct verdict *v, const struct verdict_case *c)
 static void judge_not_sent(struct verdict *v, const struct verdict_case *c)
 {
     bool hopeless = c->result->hopeless;
-    verdict_error(v, STORE_CALL_FAILED_BEFORE_EFFECT, hopeless ? "bad_request" : "not_reached",
-                  "the tool was not reached: %s", c->result->error.text);
+    const char *code = c->result->forbidden ? "forbidden_address"
+                       : hopeless           ? "bad_request"
+                                            : "not_reached";
+    verdict_error(v, STORE_CALL_FAILED_BEFORE_EFFECT, code, "the tool was not reached: %s",
+                  c->result->error.text);
     if (!hopeless)
         v->answer.retry_ms = verdict_wait_ms(c);
 }
 
 static void judge_cut(struct verdict *v, const struct verdict_case *c)
 {
-    const char *code = c->result->end == HTTP_TIMED_OUT ? "timeout" : "cut";
+    const char *code = c->result->forbidden               ? "forbidden_address"
+                       : c->result->end == HTTP_TIMED_OUT ? "timeout"
+                                                          : "cut";
     if (c->def->read_only)
         verdict_error(v, STORE_CALL_FAILED, code, "the tool gave no whole answer: %s",
                       c->result->error.text);
     else
         verdict_error(v, STORE_CALL_UNKNOWN, code,
                       "the tool may have run, but gave no whole answer: %s", c->result->error.text);
-    if (tool_is_repeatable(c->def))
+    if (tool_is_repeatable(c->def) && !c->result->forbidden)
         v->answer.retry_ms = verdict_wait_ms(c);
 }
 

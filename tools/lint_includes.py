@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ORDER = """
     outcome memory clock arena text buf uuid digest json log fault migrations
-    yaml field config catalog message alone loop metrics health http sse
+    yaml field outbound config catalog message alone loop metrics health http sse
     pg pg_async store liveness heartbeat registry
     kafka offsets producer consumer lag daemon
 """.split()

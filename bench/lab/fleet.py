@@ -219,6 +219,7 @@ class Fleet:
             "http": {"listen": f"127.0.0.1:{daemon.page}"},
             "instance": daemon.instance,
             "log": {"format": "json"},
+            "outbound": {"networks": "127.0.0.0/8, ::1"},
         }
         path = self.directory / f"{daemon.instance.replace('/', '-')}.yaml"
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:

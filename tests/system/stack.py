@@ -180,6 +180,7 @@ class Stack:
             "http": {"listen": f"127.0.0.1:{self.ports[name]}"},
             "instance": f"test/{name}",
             "log": {"format": "json"},
+            "outbound": {"networks": "127.0.0.0/8, ::1"},
             "secrets": {secret: {"env": secret.upper()} for secret in secrets},
             **settings,
         }

@@ -63,7 +63,7 @@ def seconds_off(process):
     return (then - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
 
 
-@pytest.mark.parametrize("planner_s", [HOUR_S, -HOUR_S] if LONG else [HOUR_S])
+@pytest.mark.parametrize("planner_s", [HOUR_S, -HOUR_S] if LONG else [HOUR_S], ids=lambda s: "ahead" if s > 0 else "behind")
 def test_infra_clock_an_hour_off(stack, planner_s):
     stack.kafka.start()
     stack.planner(1, **clock(planner_s))
