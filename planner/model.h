@@ -134,10 +134,17 @@ enum outcome model_reply_fail(struct model_reply *r, enum outcome outcome, const
 
 /* ---- a dialect -------------------------------------------------------------- */
 
+/* Hears what a model says while it says it; reader_tell() in reader.h says what. */
+struct reader_listener {
+    void (*hear)(void *arg, enum reply_item_type type, int index, const char *bytes, size_t n);
+    void *arg;
+};
+
 struct reader_options {
-    size_t output_limit_bytes; /* of the answer put together */
-    const char *call_prefix;   /* for calls that the provider gave no id: "<prefix>_<n>" */
-    const char *secret;        /* the key that was sent, or NULL: never in an error */
+    size_t output_limit_bytes;       /* of the answer put together */
+    const char *call_prefix;         /* for calls that the provider gave no id: "<prefix>_<n>" */
+    const char *secret;              /* the key that was sent, or NULL: never in an error */
+    struct reader_listener listener; /* hear: NULL: nobody listens */
 };
 
 struct reader; /* reader.h */

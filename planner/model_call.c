@@ -224,8 +224,10 @@ struct model_call *model_call_start(struct http *http, struct loop *loop,
     c->started_ms = c->heard_ms = loop_now_ms(loop);
     c->patience_ms = model->first_event_timeout_ms;
     (void)snprintf(c->call_prefix, sizeof c->call_prefix, "%s", request->call_prefix);
-    c->options =
-        (struct reader_options){ model->max_output_bytes, c->call_prefix, request->secret };
+    c->options = (struct reader_options){ .output_limit_bytes = model->max_output_bytes,
+                                          .call_prefix = c->call_prefix,
+                                          .secret = request->secret,
+                                          .listener = request->listener };
     buf_init(&c->error_body, ERROR_BODY_BYTES);
     arena_init(&c->arena, (size_t)1 << 20);
     loop_timer_init(loop, &c->silence, on_silence, c);

@@ -35,8 +35,9 @@ struct model_call_request {
     const char *secret;            /* the same; NULL: none */
     const char *body;              /* the same */
     size_t body_n;
-    const char *call_prefix; /* copied */
-    int64_t left_ms;         /* until the run's deadline */
+    const char *call_prefix;         /* copied */
+    int64_t left_ms;                 /* until the run's deadline */
+    struct reader_listener listener; /* until the reply; may be empty */
 };
 
 struct model_call;

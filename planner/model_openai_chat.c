@@ -172,18 +172,23 @@ static bool chat_close(struct buf *body, const struct prompt_frame *frame, bool 
 
 /* ---- the answer ---------------------------------------------------------------- */
 
+struct chat_parts {
+    struct delta delta;
+    bool has_reasoning;
+};
+
 static void *chat_parts_new(size_t limit_bytes)
 {
-    struct delta *d = xcalloc(1, sizeof *d);
-    delta_init(d, limit_bytes);
-    return d;
+    struct chat_parts *parts = xcalloc(1, sizeof *parts);
+    delta_init(&parts->delta, limit_bytes);
+    return parts;
 }
 
-static void chat_parts_free(void *parts)
+static void chat_parts_free(void *arg)
 {
-    struct delta *d = parts;
-    delta_release(d);
-    free(d);
+    struct chat_parts *parts = arg;
+    delta_release(&parts->delta);
+    free(parts);
 }
 
 static void read_choice(struct reader *r, const json_t *choice)
@@ -205,6 +210,34 @@ static const json_t *first_choice(const json_t *answer)
     return NULL;
 }
 
+/* Text stands in `content` as a string or as a list of parts, or in `refusal`. */
+static void tell_text(struct reader *r, const json_t *text, int index)
+{
+    if (json_is_string(text))
+        reader_tell(r, REPLY_TEXT, index, json_string_value(text), json_string_length(text));
+    for (size_t i = 0; i < json_array_size(text); i++) {
+        size_t n;
+        const char *part = json_strn(json_array_get(text, i), "text", &n);
+        if (part)
+            reader_tell(r, REPLY_TEXT, index, part, n);
+    }
+}
+
+/* What there was to think comes first, in the stream as in the reply. */
+static void tell(struct reader *r, const json_t *piece)
+{
+    size_t n;
+    struct chat_parts *parts = r->parts;
+    const char *reasoning = openai_reasoning(piece, &n);
+    if (reasoning && n > 0) {
+        parts->has_reasoning = true;
+        reader_tell(r, REPLY_REASONING, 0, reasoning, n);
+    }
+    int index = parts->has_reasoning ? 1 : 0;
+    tell_text(r, json_object_get(piece, "content"), index);
+    tell_text(r, json_object_get(piece, "refusal"), index);
+}
+
 static enum outcome chat_read_event(struct reader *r, const json_t *chunk)
 {
     if (model_says_error(chunk))
@@ -219,8 +252,12 @@ static enum outcome chat_read_event(struct reader *r, const json_t *chunk)
         piece =
             json_obj(choice, "message"); /* a whole one, from servers that only seem to stream */
     read_choice(r, choice);
-    if (piece && delta_merge(r->parts, piece, &r->error) != OK)
+    if (!piece)
+        return OK;
+    struct chat_parts *parts = r->parts;
+    if (delta_merge(&parts->delta, piece, &r->error) != OK)
         return reader_fail(r, RETRY, "answer_too_large");
+    tell(r, piece);
     return OK;
 }
 
@@ -239,7 +276,8 @@ static json_t *chat_streamed_message(struct reader *r)
     struct buf text;
     buf_init(&text, SIZE_MAX);
     json_t *message = NULL;
-    if (delta_write(r->parts, &text))
+    const struct chat_parts *parts = r->parts;
+    if (delta_write(&parts->delta, &text))
         message = json_loadb(text.data, text.len, JSON_ALLOW_NUL, NULL);
     buf_release(&text);
     return message;

@@ -81,7 +81,7 @@ static void gather_text(const json_t *message, struct buf *out)
     }
 }
 
-static const char *reasoning_of(const json_t *message, size_t *n)
+const char *openai_reasoning(const json_t *message, size_t *n)
 {
     const char *text = json_strn(message, "reasoning_content", n);
     return text && *n > 0 ? text : json_strn(message, "reasoning", n);
@@ -94,7 +94,7 @@ static bool read_items(const json_t *message, json_t *calls, const char *prefix,
     if (!reply_begin(reply, count + 2))
         return false;
     bool fits = true;
-    const char *reasoning = reasoning_of(message, &n);
+    const char *reasoning = openai_reasoning(message, &n);
     if (reasoning && n > 0)
         fits = reply_add_said(reply, REPLY_REASONING, reasoning, n);
     struct buf text;

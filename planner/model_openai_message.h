@@ -17,6 +17,10 @@
 void openai_message(json_t *message, const char *end_reason, const char *call_prefix,
                     struct model_reply *reply);
 
+/* The reasoning of a message, or of a piece of one: under which of its names it stands
+ * depends on the server.  NULL: none.                                        */
+const char *openai_reasoning(const json_t *message, size_t *n);
+
 /* Takes over what this usage object knows; NULL says nothing. */
 void openai_usage(const json_t *usage, struct model_usage *out);
 

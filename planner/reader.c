@@ -32,6 +32,23 @@ void reader_end(struct reader *r, const char *reason)
         text_bounded(r->end_reason, sizeof r->end_reason, reason, strlen(reason));
 }
 
+void reader_tell(struct reader *r, enum reply_item_type type, int index, const char *bytes,
+                 size_t n)
+{
+    const struct reader_listener *to = &r->options.listener;
+    while (to->hear && n > 0) {
+        const char *nul = memchr(bytes, '\0', n);
+        size_t before = nul ? (size_t)(nul - bytes) : n;
+        if (before > 0)
+            to->hear(to->arg, type, index, bytes, before);
+        if (!nul)
+            return;
+        to->hear(to->arg, type, index, "\xef\xbf\xbd", 3); /* as model_text() */
+        bytes += before + 1;
+        n -= before + 1;
+    }
+}
+
 /* Shows how it began; a parser's own words could quote the secret in pieces. */
 static enum outcome bad_answer(struct reader *r, const char *what, const char *bytes, size_t n)
 {
@@ -146,6 +163,17 @@ static json_t *whole_message(struct reader *r)
     return message;
 }
 
+/* An answer that came as one object was not told while it came. */
+static void tell_all(struct reader *r, const struct model_reply *reply)
+{
+    if (r->form != READER_FORM_WHOLE || reply->outcome != OK)
+        return;
+    for (size_t i = 0; i < reply->item_count; i++)
+        if (reply->items[i].type != REPLY_CALL)
+            reader_tell(r, reply->items[i].type, (int)i, reply->items[i].content,
+                        strlen(reply->items[i].content));
+}
+
 void reader_finish(struct reader *r, bool whole, struct model_reply *reply)
 {
     json_t *message = NULL;
@@ -165,4 +193,5 @@ void reader_finish(struct reader *r, bool whole, struct model_reply *reply)
         (void)model_reply_fail(reply, RETRY, "answer_cut",
                                "the model's answer was cut off before its end");
     json_decref(message);
+    tell_all(r, reply);
 }

@@ -68,4 +68,13 @@ enum outcome reader_fail_with(struct reader *r, const json_t *answer);
 /* Takes over why the model stopped; NULL and "" say nothing. */
 void reader_end(struct reader *r, const char *reason);
 
+/* A piece of text or reasoning came (REPLY_TEXT, REPLY_REASONING): the bytes that the
+ * item `index` of the reply grows by.  `index` is the item's place in the reply as far
+ * as it is known by now; the pieces of one item, one behind the other, are its content.
+ * To be called by read_event() for each piece, in the order of coming, with the bytes
+ * as they came (what a row cannot hold is replaced here as in the reply); an answer
+ * that came as one object is told by reader_finish().  Nothing when nobody listens. */
+void reader_tell(struct reader *r, enum reply_item_type type, int index, const char *bytes,
+                 size_t n);
+
 #endif

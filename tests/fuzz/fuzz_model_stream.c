@@ -19,7 +19,7 @@ enum { LIMIT = 8 * 1024, REPLY_LIMIT = 256 * 1024 };
 
 static struct model_reply *read_answer(const char *type, const char *bytes, size_t n, size_t piece)
 {
-    const struct reader_options options = { LIMIT, "pawl_1", "sk-secret" };
+    const struct reader_options options = { LIMIT, "pawl_1", "sk-secret", { 0 } };
     struct reader *r = reader_new(&openai_chat, &options, type);
     enum outcome outcome = OK;
     for (size_t at = 0; at < n && outcome == OK; at += piece)

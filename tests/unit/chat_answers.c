@@ -7,10 +7,42 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { HEARD_ITEMS = 8 };
+
+/* What a listener put together, by item. */
+struct heard {
+    struct buf said[HEARD_ITEMS];
+    enum reply_item_type type[HEARD_ITEMS];
+};
+
+static void hear(void *arg, enum reply_item_type type, int index, const char *bytes, size_t n)
+{
+    struct heard *heard = arg;
+    assert_in_range(index, 0, HEARD_ITEMS - 1);
+    assert_true(heard->said[index].len == 0 || heard->type[index] == type);
+    heard->type[index] = type;
+    buf_add(&heard->said[index], bytes, n);
+}
+
+/* Who listened knows every word of a good reply, and no other. */
+static void judge_heard(const struct heard *heard, const struct model_reply *reply)
+{
+    for (size_t i = 0; reply->outcome == OK && i < reply->item_count && i < HEARD_ITEMS; i++) {
+        const struct reply_item *item = &reply->items[i];
+        assert_string_equal(heard->said[i].data, item->type == REPLY_CALL ? "" : item->content);
+        assert_true(heard->said[i].len == 0 || heard->type[i] == item->type);
+    }
+}
+
 struct model_reply *read_pieces(const char *type, const struct piece *pieces, size_t count,
                                 bool whole)
 {
-    const struct reader_options options = { ANSWER_LIMIT, "pawl_7", "sk-very-secret" };
+    struct heard heard = { 0 };
+    for (size_t i = 0; i < HEARD_ITEMS; i++)
+        buf_init(&heard.said[i], SIZE_MAX);
+    const struct reader_options options = {
+        ANSWER_LIMIT, "pawl_7", "sk-very-secret", { hear, &heard }
+    };
     struct reader *r = reader_new(&openai_chat, &options, type);
     for (size_t i = 0; i < count; i++)
         if (reader_feed(r, pieces[i].bytes, pieces[i].n) != OK)
@@ -18,6 +50,9 @@ struct model_reply *read_pieces(const char *type, const struct piece *pieces, si
     struct model_reply *reply = model_reply_new((size_t)16 << 20);
     reader_finish(r, whole, reply);
     reader_free(r);
+    judge_heard(&heard, reply);
+    for (size_t i = 0; i < HEARD_ITEMS; i++)
+        buf_release(&heard.said[i]);
     return reply;
 }
 

@@ -93,7 +93,7 @@ static void a_large_answer_is_bounded(void **state)
             "{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"01234567890123456\"}}]}"),
     };
     for (size_t i = 0; i < sizeof streams / sizeof *streams; i++) {
-        const struct reader_options options = { ANSWER_LIMIT, "p", NULL };
+        const struct reader_options options = { ANSWER_LIMIT, "p", NULL, { 0 } };
         struct reader *r = reader_new(&openai_chat, &options, SSE_TYPE);
         size_t fed = 0;
         while (fed < 100000 && reader_feed(r, streams[i], strlen(streams[i])) == OK)
@@ -108,7 +108,7 @@ static void a_large_answer_is_bounded(void **state)
     }
     static const char *const endless[] = { "{\"x\":\"", "data: ", ":" };
     for (size_t i = 0; i < sizeof endless / sizeof *endless; i++) { /* no line ever ends */
-        const struct reader_options options = { ANSWER_LIMIT, "p", NULL };
+        const struct reader_options options = { ANSWER_LIMIT, "p", NULL, { 0 } };
         struct reader *r = reader_new(&openai_chat, &options, i == 0 ? JSON_TYPE : SSE_TYPE);
         size_t fed = 0;
         enum outcome outcome = reader_feed(r, endless[i], strlen(endless[i]));
@@ -132,7 +132,7 @@ static void an_answer_of_endless_repetition_ends(void **state)
         { "{\"choices\":[{\"delta\":{\"tool_calls\":[", "{\"index\":%d}", "]}}]}" },
     };
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        const struct reader_options options = { 4 << 20, "p", NULL };
+        const struct reader_options options = { 4 << 20, "p", NULL, { 0 } };
         struct reader *r = reader_new(&openai_chat, &options, SSE_TYPE);
         struct buf event;
         char part[40];
