@@ -4,7 +4,7 @@
 
 #include <librdkafka/rdkafka.h>
 
-enum { TOPICS = 5, PARTITIONS = 8, REPLICATION_OF_BROKER = -1, TIMEOUT_MS = 15000 };
+enum { TOPICS_MAX = 6, PARTITIONS = 8, REPLICATION_OF_BROKER = -1, TIMEOUT_MS = 15000 };
 
 static enum outcome open_client(const struct config *cfg, const char *bootstrap, rd_kafka_t **out,
                                 struct error *err)
@@ -41,7 +41,8 @@ static enum outcome judge(rd_kafka_event_t *event, struct error *err)
     return OK;
 }
 
-static enum outcome create(rd_kafka_t *client, rd_kafka_NewTopic_t **topics, struct error *err)
+static enum outcome create(rd_kafka_t *client, rd_kafka_NewTopic_t **topics, size_t count,
+                           struct error *err)
 {
     rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
     rd_kafka_AdminOptions_t *options =
@@ -49,7 +50,7 @@ static enum outcome create(rd_kafka_t *client, rd_kafka_NewTopic_t **topics, str
     char text[200];
     (void)rd_kafka_AdminOptions_set_operation_timeout(options, TIMEOUT_MS, text, sizeof text);
     (void)rd_kafka_AdminOptions_set_request_timeout(options, TIMEOUT_MS, text, sizeof text);
-    rd_kafka_CreateTopics(client, topics, TOPICS, options, queue);
+    rd_kafka_CreateTopics(client, topics, count, options, queue);
     rd_kafka_event_t *event = rd_kafka_queue_poll(queue, TIMEOUT_MS + 1000);
     enum outcome o = event ? judge(event, err) : fail(err, RETRY, "Kafka did not answer in time");
     if (event)
@@ -62,16 +63,16 @@ static enum outcome create(rd_kafka_t *client, rd_kafka_NewTopic_t **topics, str
 enum outcome broker_topics_create(const struct config *cfg, const char *bootstrap,
                                   struct error *err)
 {
-    const char *names[TOPICS] = { cfg->topic_requests, cfg->topic_plan, cfg->topic_act,
-                                  cfg->topic_events, cfg->topic_dlq };
-    rd_kafka_NewTopic_t *topics[TOPICS];
+    const char *names[TOPICS_MAX] = { cfg->topic_requests, cfg->topic_plan, cfg->topic_act,
+                                      cfg->topic_events,   cfg->topic_dlq,  cfg->topic_stream };
+    rd_kafka_NewTopic_t *topics[TOPICS_MAX];
     rd_kafka_t *client;
     char text[200];
     enum outcome o = open_client(cfg, bootstrap, &client, err);
     if (o != OK)
         return o;
     size_t n = 0;
-    for (; n < TOPICS && o == OK; n++) {
+    for (; n < TOPICS_MAX && names[n] && o == OK; n++) {
         topics[n] =
             rd_kafka_NewTopic_new(names[n], PARTITIONS, REPLICATION_OF_BROKER, text, sizeof text);
         if (!topics[n])
@@ -80,7 +81,7 @@ enum outcome broker_topics_create(const struct config *cfg, const char *bootstra
             break;
     }
     if (o == OK)
-        o = create(client, topics, err);
+        o = create(client, topics, n, err);
     rd_kafka_NewTopic_destroy_array(topics, n);
     rd_kafka_destroy(client);
     return o;

@@ -237,8 +237,9 @@ static void add_kafka(const struct dev *d, struct buf *b)
     const struct config *c = &d->cli->config;
     (void)buf_puts(b, "kafka:\n  bootstrap: ");
     (void)buf_add_json_string(b, d->bootstrap, strlen(d->bootstrap));
-    (void)buf_printf(b, "\n  topics: {requests: %s, plan: %s, act: %s, events: %s}\n",
-                     c->topic_requests, c->topic_plan, c->topic_act, c->topic_events);
+    (void)buf_printf(b, "\n  topics: {requests: %s, plan: %s, act: %s, events: %s%s%s}\n",
+                     c->topic_requests, c->topic_plan, c->topic_act, c->topic_events,
+                     c->topic_stream ? ", stream: " : "", c->topic_stream ? c->topic_stream : "");
     if (d->kafka)
         return;
     (void)buf_puts(b, "  properties:\n");

@@ -99,10 +99,10 @@ static enum outcome spawn(const struct dev *d, const char *const *args, const ch
 
 static void broker_args(const struct dev *d, const char *args[DEV_ARGS_MAX])
 {
-    static char program[PATH_MAX + 16], port[16], port_file[PATH_MAX + 80], topics[5][272];
+    static char program[PATH_MAX + 16], port[16], port_file[PATH_MAX + 80], topics[6][272];
     const struct config *c = &d->cli->config;
-    const char *names[] = { c->topic_requests, c->topic_plan, c->topic_act, c->topic_events,
-                            c->topic_dlq };
+    const char *names[] = { c->topic_requests, c->topic_plan, c->topic_act,
+                            c->topic_events,   c->topic_dlq,  c->topic_stream };
     int n = 0;
     (void)snprintf(program, sizeof program, "%s/pawl", d->program_dir);
     (void)snprintf(port, sizeof port, "%d", d->kafka_port);
@@ -114,7 +114,7 @@ static void broker_args(const struct dev *d, const char *args[DEV_ARGS_MAX])
     args[n++] = port;
     args[n++] = "--port-file";
     args[n++] = port_file;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6 && names[i]; i++) {
         (void)snprintf(topics[i], sizeof topics[i], "%.255s:4", names[i]);
         args[n++] = "--topic";
         args[n++] = topics[i];

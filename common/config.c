@@ -237,8 +237,9 @@ static enum outcome check_topics(struct config *cfg, struct error *err)
         { "kafka.topics.act", cfg->topic_act },
         { "kafka.topics.events", cfg->topic_events },
         { "kafka.topics.requests", cfg->topic_dlq },
+        { "kafka.topics.stream", cfg->topic_stream },
     };
-    static const size_t count = sizeof topics / sizeof *topics;
+    const size_t count = sizeof topics / sizeof *topics - (cfg->topic_stream ? 0 : 1);
     for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < i; j++)
             if (strcmp(topics[i].topic, topics[j].topic) == 0)

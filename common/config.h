@@ -67,6 +67,7 @@ struct config {
     const char *topic_plan;
     const char *topic_act;
     const char *topic_events;
+    const char *topic_stream; /* NULL: nothing is streamed */
     const char *group_planner;
     const char *group_executor;
     struct config_property *kafka_properties; /* for librdkafka, as they are */

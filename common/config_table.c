@@ -157,6 +157,12 @@ static const struct field topic_rows[] = {
       .otherwise = "pawl.run-events",
       .check = check_topic,
       .help = "Announcements: accepted, waiting, succeeded, failed, cancelled." },
+    { .name = "stream",
+      .type = FIELD_STRING,
+      AT(topic_stream),
+      .check = check_topic,
+      .help = "Live tokens: what models say, while they say it; absent: not sent.",
+      .example = "pawl.run-stream" },
 };
 static const struct field_table topic_table = FIELD_TABLE_OF("'kafka.topics'", topic_rows);
 

@@ -105,6 +105,35 @@ size_t doorbell_key(const struct doorbell *d, char key[DOORBELL_KEY_SIZE])
     return (size_t)n;
 }
 
+/* ---- live tokens ------------------------------------------------------------ */
+
+static void tokens_begin(struct buf *out, const struct tokens_place *place, const char *kind)
+{
+    char run[UUID_TEXT_SIZE];
+    uuid_format(&place->run, run);
+    buf_printf(out,
+               "{\"v\":%d,\"run\":\"%s\",\"epoch\":%d,\"step\":%d,\"version\":%d,"
+               "\"kind\":\"%s\"",
+               TOKENS_VERSION, run, place->epoch, place->step, place->version, kind);
+}
+
+bool tokens_write(struct buf *out, const struct tokens_place *place, const char *kind, int index,
+                  int64_t offset, const char *text, size_t n)
+{
+    tokens_begin(out, place, kind);
+    buf_printf(out, ",\"index\":%d,\"offset\":%" PRId64 ",\"text\":", index, offset);
+    buf_add_json_string(out, text, n);
+    return buf_putc(out, '}');
+}
+
+bool tokens_write_end(struct buf *out, const struct tokens_place *place, bool committed,
+                      int64_t bytes)
+{
+    tokens_begin(out, place, "end");
+    return buf_printf(out, ",\"outcome\":\"%s\",\"bytes\":%" PRId64 "}",
+                      committed ? "committed" : "dropped", bytes);
+}
+
 /* ---- run events ---------------------------------------------------------- */
 
 static const char *const event_names[RUN_EVENT_KINDS] = {

@@ -4,6 +4,7 @@
  *     requests   a run is asked for     CloudEvents 1.0 or bare JSON   in
  *     plan, act  "look at run R"        doorbell                       in and out
  *     events     a run began, ended     CloudEvents 1.0, binary mode   out
+ *     stream     what a model says      token piece, or an end         out
  *
  * A record is judged here and only here: what this file lets through has valid
  * UTF-8, known types and bounded sizes, and what it refuses goes to the dead
@@ -154,6 +155,27 @@ struct run_request {
 MUST_CHECK enum outcome request_read(const struct record_view *rec,
                                      const struct request_limits *limits, struct arena *arena,
                                      struct run_request *out, struct error *err);
+
+/* ---- live tokens ------------------------------------------------------- */
+
+enum { TOKENS_VERSION = 1 };
+
+/* Which attempt at which step speaks: the highest version of the highest epoch counts. */
+struct tokens_place {
+    struct uuid run;
+    int epoch, step, version;
+};
+
+/* A piece of what the model said; `offset` is in bytes of the item's content before it.
+ * {"v":1,"run":"0190...","epoch":1,"step":3,"version":1,"kind":"text","index":0,
+ *  "offset":17,"text":"..."}    False when the buffer is full.                */
+bool tokens_write(struct buf *out, const struct tokens_place *place, const char *kind, int index,
+                  int64_t offset, const char *text, size_t n);
+
+/* The attempt is over: {...,"kind":"end","outcome":"committed","bytes":123}, or
+ * "dropped"; bytes: of all its items.                                        */
+bool tokens_write_end(struct buf *out, const struct tokens_place *place, bool committed,
+                      int64_t bytes);
 
 /* ---- run events -------------------------------------------------------- */
 

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { STREAM_QUEUE_MESSAGES = 20000 };
+
 static struct metric model_calls_total = {
     .kind = METRIC_COUNTER,
     .name = "pawl_model_calls_total",
@@ -123,13 +125,37 @@ static void on_reply(void *arg, struct model_reply *reply)
     plan_resume(&t->plan, &ev);
 }
 
+static bool send_live(void *arg, const struct uuid *run, const char *value, size_t n)
+{
+    struct brain_tasks *all = arg;
+    char key[UUID_TEXT_SIZE];
+    uuid_format(run, key);
+    const struct record_draft draft = {
+        .key = key, .key_n = strlen(key), .value = value, .value_n = n
+    };
+    return producer_send(all->stream, all->daemon->config.topic_stream, &draft, NULL, NULL, NULL) ==
+           OK;
+}
+
+static void listen_to_model(struct brain_task *t, struct model_call_request *request)
+{
+    const struct plan *p = &t->plan;
+    const struct tokens_place place = { p->run, p->epoch, p->step, p->version };
+    live_end(t->live, false); /* another model is asked in the same attempt */
+    t->live = live_begin(&t->all->live, &place);
+    request->listener = live_listener(t->live);
+}
+
 static void port_think(void *self, struct plan *p, unsigned ticket,
                        const struct model_call_request *request)
 {
     struct brain_tasks *all = self;
     struct brain_task *t = task_of(p);
+    struct model_call_request heard = *request;
     t->ticket = ticket;
-    t->call = model_call_start(all->http, &all->daemon->loop, request, on_reply, t);
+    if (all->stream)
+        listen_to_model(t, &heard);
+    t->call = model_call_start(all->http, &all->daemon->loop, &heard, on_reply, t);
 }
 
 static int64_t port_blocked_ms(void *self, const struct model_def *model)
@@ -184,6 +210,10 @@ static void on_committed(void *arg, enum outcome outcome, const struct store_pla
 {
     struct brain_task *t = arg;
     t->op = 0;
+    if (outcome == OK || outcome == STALE) {
+        live_end(t->live, outcome == OK && t->plan.plan.item_count > 0);
+        t->live = NULL;
+    }
     if (outcome == OK) {
         count_commit(&t->plan.plan);
     } else if (outcome == STALE) {
@@ -270,6 +300,7 @@ static void task_free(struct brain_task *t)
     if (t->next)
         t->next->prev = t->prev;
     all->count--;
+    live_end(t->live, false);
     loop_timer_close(&t->timer);
     plan_release(&t->plan);
     free(t);
@@ -318,6 +349,18 @@ static void register_metrics(void)
     metrics_register(&refused_calls_total);
 }
 
+/* A client of its own: a flood of tokens never takes a doorbell's or an event's place. */
+static enum outcome open_stream(struct brain_tasks *all, struct error *err)
+{
+    const struct config *cfg = &all->daemon->config;
+    const struct producer_options options = { .queue_messages = STREAM_QUEUE_MESSAGES };
+    const struct kafka_settings settings = kafka_settings_of(cfg, "planner-stream");
+    all->live = (struct live_sink){ &all->daemon->loop, send_live, all };
+    return cfg->topic_stream
+               ? producer_init(&all->stream, &all->daemon->loop, &settings, &options, err)
+               : OK;
+}
+
 enum outcome brain_tasks_init(struct brain_tasks *all, struct daemon *daemon, size_t history_bytes,
                               const struct brain_task_calls *calls, struct error *err)
 {
@@ -327,6 +370,8 @@ enum outcome brain_tasks_init(struct brain_tasks *all, struct daemon *daemon, si
         .user_agent = "pawl/" PAWL_VERSION,
     };
     enum outcome outcome = http_init(&all->http, &daemon->loop, &options, err);
+    if (outcome == OK && (outcome = open_stream(all, err)) != OK)
+        http_release(all->http);
     if (outcome != OK)
         return outcome;
     all->ports = (struct plan_ports){
@@ -365,5 +410,6 @@ void brain_tasks_release(struct brain_tasks *all)
     run_table_release(&all->runs);
     history_cache_release(&all->cache);
     breakers_release(&all->breakers);
+    producer_free(all->stream);
     http_release(all->http);
 }

@@ -11,6 +11,8 @@
 #include "common/daemon.h"
 #include "common/http.h"
 #include "planner/breaker.h"
+#include "common/producer.h"
+#include "planner/live.h"
 #include "planner/plan.h"
 #include "planner/run_table.h"
 
@@ -28,6 +30,7 @@ struct brain_task {
     store_ticket op;
     registry_ticket load;
     struct model_call *call;
+    struct live_attempt *live; /* what the model says goes out; NULL: it does not */
     struct loop_timer timer;
     int64_t claimed_ms;        /* when the claim was answered; 0: not yet */
     unsigned ticket;           /* of the machine, for the operation in flight */
@@ -46,6 +49,8 @@ struct brain_task_calls {
 struct brain_tasks {
     struct daemon *daemon;
     struct http *http;
+    struct producer *stream; /* of live tokens, which may not crowd out doorbells; NULL: none */
+    struct live_sink live;
     struct history_cache cache;
     struct breakers breakers;
     struct brain_task_calls calls;

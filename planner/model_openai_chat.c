@@ -228,6 +228,8 @@ static void tell(struct reader *r, const json_t *piece)
 {
     size_t n;
     struct chat_parts *parts = r->parts;
+    if (!r->options.listener.hear)
+        return;
     const char *reasoning = openai_reasoning(piece, &n);
     if (reasoning && n > 0) {
         parts->has_reasoning = true;

@@ -25,18 +25,22 @@ class Kafka:
         self.names = {name: f"{prefix}.{name}" for name in ("requests", "plan", "act", "events")}
         self.groups = {kind: f"{prefix}.{kind}" for kind in ("planner", "executor")}
         self.dlq = self.names["requests"] + ".dlq"
+        self.stream = f"{prefix}.stream"  # for planners that are told to send live tokens
         self.unheard = f"{prefix}.unheard"  # nobody listens: for doorbells that are to be lost
         self.process = None
         if not self.real:
             self.port_file = directory / "broker"
             words = [*self.within, pawl, "dev-broker", "--port-file", self.port_file]
-            for topic in (*self.names.values(), self.dlq, self.unheard):
+            for topic in self.topics():
                 words += ["--topic", f"{topic}:{PARTITIONS}"]
             self.process = Process("broker", words, directory / "broker.log")
 
+    def topics(self):
+        return (*self.names.values(), self.dlq, self.stream, self.unheard)
+
     def start(self):
         if self.real:
-            for topic in (*self.names.values(), self.dlq, self.unheard):
+            for topic in self.topics():
                 self.kcat("-L", "-m", 30, "-t", topic)  # asking for its metadata makes it
             return
         self.port_file.unlink(missing_ok=True)

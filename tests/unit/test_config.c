@@ -103,6 +103,7 @@ static void everything_has_a_default(void **state)
     assert_string_equal(cfg.topic_plan, "pawl.plans");
     assert_string_equal(cfg.topic_act, "pawl.actions");
     assert_string_equal(cfg.topic_events, "pawl.run-events");
+    assert_null(cfg.topic_stream);
     assert_string_equal(cfg.group_planner, "pawl.planner");
     assert_string_equal(cfg.group_executor, "pawl.executor");
     assert_string_equal(cfg.class, "default");
@@ -126,7 +127,7 @@ static void everything_has_a_default(void **state)
 static const char whole[] = "postgres: {dsn: \"host=a,b dbname=p\", connections: 4}\n"
                             "kafka:\n"
                             "  bootstrap: k1:9092, [::1]:9093,k3\n"
-                            "  topics: {requests: r, plan: p, act: a, events: e}\n"
+                            "  topics: {requests: r, plan: p, act: a, events: e, stream: s}\n"
                             "  groups: {planner: gp, executor: ge}\n"
                             "  properties:\n"
                             "    security.protocol: ssl\n"
@@ -155,6 +156,7 @@ static void the_file_sets_everything(void **state)
     assert_string_equal(cfg.kafka_bootstrap, "k1:9092, [::1]:9093,k3");
     assert_string_equal(cfg.topic_dlq, "r.dlq");
     assert_string_equal(cfg.topic_events, "e");
+    assert_string_equal(cfg.topic_stream, "s");
     assert_string_equal(cfg.group_executor, "ge");
     assert_int_equal(cfg.kafka_property_count, 3);
     assert_string_equal(cfg.kafka_properties[1].name, "socket.timeout.ms");
@@ -244,6 +246,9 @@ static const char *const mistakes[][2] = {
     { "kafka:\n  topics:\n    plan: same\n    act: same\n",
       "pawl.yaml:4: kafka.topics.plan and kafka.topics.act are both 'same'; give each topic a name "
       "of its own" },
+    { "kafka: {topics: {stream: pawl.plans}}\n",
+      "pawl.yaml:1: kafka.topics.plan and kafka.topics.stream are both 'pawl.plans'; give each "
+      "topic a name of its own" },
     { "kafka:\n  topics: {plan: pawl.run-requests.dlq}\n",
       "pawl.yaml:2: kafka.topics.plan and kafka.topics.requests are both 'pawl.run-requests.dlq'; "
       "give each topic a name of its own" },

@@ -66,6 +66,30 @@ static void a_doorbell_that_does_not_fit_is_told(void **state)
     buf_release(&b);
 }
 
+static void live_tokens_say_where_they_belong(void **state)
+{
+    (void)state;
+    struct buf b;
+    const struct tokens_place place = { run_id(), 2, 3, 4 };
+    buf_init(&b, 1024);
+    assert_true(tokens_write(&b, &place, "reasoning", 5, 6000000000, "a\"\n\xc3\xa4", 5));
+    assert_string_equal(b.data, "{\"v\":1,\"run\":\"" RUN "\",\"epoch\":2,\"step\":3,"
+                                "\"version\":4,\"kind\":\"reasoning\",\"index\":5,"
+                                "\"offset\":6000000000,\"text\":\"a\\\"\\n\xc3\xa4\"}");
+    buf_reset(&b);
+    assert_true(tokens_write_end(&b, &place, true, 17));
+    assert_string_equal(b.data, "{\"v\":1,\"run\":\"" RUN "\",\"epoch\":2,\"step\":3,"
+                                "\"version\":4,\"kind\":\"end\",\"outcome\":\"committed\","
+                                "\"bytes\":17}");
+    buf_reset(&b);
+    assert_true(tokens_write_end(&b, &place, false, 0));
+    assert_contains(b.data, "\"outcome\":\"dropped\"");
+    buf_release(&b);
+    buf_init(&b, 20);
+    assert_false(tokens_write(&b, &place, "text", 0, 0, "x", 1));
+    buf_release(&b);
+}
+
 static void unknown_fields_of_a_doorbell_are_tolerated(void **state)
 {
     static const char text[] =
@@ -309,6 +333,7 @@ int main(void)
         cmocka_unit_test(doorbells_come_back_as_they_went),
         cmocka_unit_test(a_doorbell_that_does_not_fit_is_told),
         cmocka_unit_test(unknown_fields_of_a_doorbell_are_tolerated),
+        cmocka_unit_test(live_tokens_say_where_they_belong),
         cmocka_unit_test(bad_doorbells_are_refused),
         cmocka_unit_test(an_event_is_a_cloudevent),
         cmocka_unit_test(events_leave_out_what_is_not_there),

@@ -51,7 +51,10 @@ def asked(cluster, scratch):
     from conftest import make_stack
 
     stack = make_stack(cluster, scratch, "clients")
-    stack.up()
+    stack.kafka.start()
+    stack.planner(PAWL_KAFKA_TOPICS_STREAM=stack.kafka.stream)
+    stack.executor()
+    stack.wait_alive(2)
     stack.publish(name="billing")
     stack.model.script(Say("All invoices were sent."))
     stack.wait_joined("planner-1")
@@ -160,12 +163,13 @@ def test_dead_letters_and_events_can_be_read_with_kcat(asked):
     assert '"status":"succeeded"' in run_block(asked, "events")
 
 
-@pytest.mark.parametrize("schema", ["run-request", "doorbell", "run-event"])
+@pytest.mark.parametrize("schema", ["run-request", "doorbell", "run-event", "run-tokens"])
 def test_what_travels_fits_its_schema(asked, sdk, schema):
     run_block(asked, "bare")
     request_of(asked, "kafka:" + asked.kafka.names["requests"], "november-1")
     names = asked.kafka.names
-    topics = {"run-request": [], "doorbell": [names["plan"], names["act"]], "run-event": [names["events"]]}[schema]
+    topics = {"run-request": [], "doorbell": [names["plan"], names["act"]], "run-event": [names["events"]],
+              "run-tokens": [asked.kafka.stream]}[schema]
     values = [value for topic in topics for value in asked.kafka.values(topic)]
     assert values or schema == "run-request"
     done = subprocess.run([sdk, HERE / "check_schema.py", SCHEMAS / f"{schema}.v1.json"], input=b"\n".join(values),
