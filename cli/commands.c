@@ -23,12 +23,13 @@ static const struct cli_option start_options[] = {
     { "input-json", "JSON", "The same as any JSON value." },
     { "id", "ID", "Your own id of this request: asked again, it is the same run." },
     { "deadline", "TIME", "When the run must have ended: 10m, or 2026-11-23T20:00:00Z." },
+    { "priority", "N", "From -9 to 9: among the runs of this tenant that wait for a place." },
     { "watch", NULL, "Draw the run as it happens." },
     { "wait", NULL, "Wait for the end and print the answer alone." },
 };
 
 static const struct cli_option list_options[] = {
-    { "status", "STATUS", "Only running, suspended, succeeded, failed or cancelled ones." },
+    { "status", "STATUS", "Only queued, running, suspended, succeeded, failed or cancelled ones." },
     { "agent", "NAME", "Only runs of this agent." },
     { "live", NULL, "Only runs that have not ended." },
     { "limit", "N", "At most so many, the newest first (default 20)." },
@@ -44,6 +45,11 @@ static const struct cli_option retry_options[] = {
 
 static const struct cli_option decide_options[] = {
     { "result", "RESULT", "What the model shall read as the call's result (with happened)." },
+};
+
+static const struct cli_option tenant_options[] = {
+    { "weight", "N", "Its part of a full fleet, against others; from 1 to 1000 (at first 1)." },
+    { "concurrency", "N", "Runs of one class in progress at most; 0: only its share limits it." },
 };
 
 static const struct cli_option all_revisions_options[] = {
@@ -173,6 +179,21 @@ const struct cli_command cli_commands[] = {
       .summary = "Shows what `agent apply` would change. Exit code 1 when it would.",
       .examples = "  pawl agent diff agents.yaml\n",
       .run = agent_diff_command },
+    { .noun = "tenant",
+      .verb = "set",
+      .operands = "NAME",
+      .operands_min = 1,
+      .operands_max = 1,
+      .summary = "Sets the weight and the concurrency of a tenant.",
+      .more = "Runs that are in progress above a new limit go on. The limit holds in each class.",
+      .examples = "  pawl tenant set acme --weight 4\n  pawl tenant set acme --concurrency 50\n",
+      OPTIONS(tenant_options),
+      .run = tenant_set_command },
+    { .noun = "tenant",
+      .verb = "list",
+      .summary = "Lists tenants with their runs in progress and those that wait for a place.",
+      .examples = "  pawl tenant list\n",
+      .run = tenant_list_command },
     { .noun = "topics",
       .verb = "lag",
       .summary = "Shows, per topic and partition, the records that nobody has looked at.",

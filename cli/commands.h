@@ -22,6 +22,10 @@ int agent_apply_command(struct cli *cli);
 int agent_list_command(struct cli *cli);
 int agent_diff_command(struct cli *cli);
 
+/* tenants.c */
+int tenant_set_command(struct cli *cli);
+int tenant_list_command(struct cli *cli);
+
 /* topics.c, workers.c, migrate_command.c, config_command.c */
 int topics_lag_command(struct cli *cli);
 int workers_command(struct cli *cli);

@@ -45,7 +45,8 @@ static void list_row(struct table *t, const json_t *run)
 
 static bool is_status(const char *text)
 {
-    static const char *const all[] = { "running", "suspended", "succeeded", "failed", "cancelled" };
+    static const char *const all[] = { "queued",    "running", "suspended",
+                                       "succeeded", "failed",  "cancelled" };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (!strcmp(all[i], text))
             return true;
@@ -66,7 +67,8 @@ int run_list_command(struct cli *cli)
         return cli_usage(cli, "%s", err.text);
     if (status && !is_status(status))
         return cli_usage(
-            cli, "--status '%s' is not running, suspended, succeeded, failed or cancelled", status);
+            cli, "--status '%s' is not queued, running, suspended, succeeded, failed or cancelled",
+            status);
     (void)snprintf(limit_text, sizeof limit_text, "%lld", (long long)limit);
     const char *params[] = { status, cli_text(cli, "agent"), cli_setting(cli, "tenant"),
                              cli_text(cli, "live"), limit_text };

@@ -94,7 +94,16 @@ static enum outcome write_request(const struct cli *cli, char **out, struct erro
                   cli_text(cli, "agent"), "input", input);
     if (!request)
         return fail(err, REFUSED, "--agent and --id must be UTF-8 text");
-    int64_t ms;
+    int64_t ms, priority = 0;
+    if (cli_given(cli, "priority"))
+        o = cli_number(cli, "priority", 0, REQUEST_PRIORITY_MIN, REQUEST_PRIORITY_MAX, &priority,
+                       err);
+    if (o != OK) {
+        json_decref(request);
+        return o;
+    }
+    if (priority != 0)
+        (void)json_object_set_new(request, "priority", json_integer(priority));
     if (deadline)
         (void)json_object_set_new(
             request, text_parse_duration(deadline, &ms, NULL) == OK ? "timeout" : "deadline",
@@ -108,16 +117,18 @@ static const char accept_sql[] =
     "SELECT json_build_object('run_id', a.run_id, 'answer', a.answer, 'detail', a.detail) FROM "
     "pawl.accept(NULL, ARRAY[$1], ARRAY[$2], ARRAY[decode($3, 'hex')], "
     "ARRAY[$4], ARRAY[$5], ARRAY[$6], ARRAY[$7], ARRAY[NULL::text], "
-    "ARRAY[to_timestamp($8::bigint / 1000.0)], ARRAY[now()], $9, 0, ARRAY[$10::bigint]) a";
+    "ARRAY[to_timestamp($8::bigint / 1000.0)], ARRAY[now()], $9, 0, ARRAY[$10::bigint], "
+    "ARRAY[$11::int]) a";
 
 static enum outcome ask(struct session *s, const struct cli *cli, const struct run_request *r,
                         json_t **answer, struct error *err)
 {
-    char digest[DIGEST_TEXT_SIZE], deadline[32], timeout[32];
+    char digest[DIGEST_TEXT_SIZE], deadline[32], timeout[32], priority[16];
     AUTO_FREE char *input = json_dumps(r->input, JSON_ENCODE_ANY | JSON_COMPACT);
     digest_hex(&r->digest, digest);
     (void)snprintf(deadline, sizeof deadline, "%lld", (long long)r->deadline_wall_ms);
     (void)snprintf(timeout, sizeof timeout, "%lld", (long long)r->timeout_ms);
+    (void)snprintf(priority, sizeof priority, "%d", r->priority);
     const char *params[] = { r->source,
                              r->id,
                              digest,
@@ -127,9 +138,18 @@ static enum outcome ask(struct session *s, const struct cli *cli, const struct r
                              input,
                              r->deadline_wall_ms ? deadline : NULL,
                              cli_who(cli),
-                             r->timeout_ms ? timeout : NULL };
+                             r->timeout_ms ? timeout : NULL,
+                             priority };
     *answer = NULL;
     return session_ask(s, accept_sql, params, sizeof params / sizeof *params, answer, err);
+}
+
+static void say_more(const char *answer)
+{
+    if (!strcmp(answer, "duplicate"))
+        fprintf(stderr, "pawl: this request was accepted before; it is this run\n");
+    if (!strcmp(answer, "queued"))
+        fprintf(stderr, "pawl: the run waits for a place; `pawl tenant list` shows who has them\n");
 }
 
 static int report(const struct cli *cli, struct session *s, const json_t *answer)
@@ -144,9 +164,8 @@ static int report(const struct cli *cli, struct session *s, const json_t *answer
     if (!run || !strcmp(word, "conflict"))
         return cli_fail(CLI_FAILED, "the run was not accepted (%s): %s", word,
                         json_str_or(answer, "detail", "no reason was given"));
+    say_more(word);
     bool watch = cli_given(cli, "watch"), wait = cli_given(cli, "wait");
-    if (!strcmp(word, "duplicate"))
-        fprintf(stderr, "pawl: this request was accepted before; it is this run\n");
     if (cli_given(cli, "json") && !watch && !wait)
         output_json(answer);
     else if (!wait && !watch)

@@ -37,6 +37,7 @@
     X(PLANNER_AFTER_CONSUME,      "A request record was read from Kafka; nothing is stored yet.") \
     X(PLANNER_AFTER_OPEN,         "A suspect record is noted as begun; it has not been read.") \
     X(PLANNER_AFTER_ACCEPT,       "The accept has committed; the doorbell has not been rung.") \
+    X(PLANNER_AFTER_ADMIT,        "Queued runs have places, committed; their doorbells have not been rung.") \
     X(PLANNER_AFTER_CLOSE,        "The note of a suspect record is gone; its offset is not committed.") \
     X(PLANNER_AFTER_DEAD_LETTER,  "Kafka has a dead letter; the offset of its record is not committed.") \
     X(PLANNER_AFTER_PLAN_CLAIM,   "The claim of a step was answered, its commit at least on its way; the model has not been called.") \

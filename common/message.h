@@ -129,6 +129,8 @@ const char *request_fault_code(enum request_fault fault);
 
 /* A request that passed.  Strings are NUL-terminated UTF-8 without NUL inside,
  * and live in the arena, like `input`.  Optional ones are NULL.             */
+enum { REQUEST_PRIORITY_MIN = -9, REQUEST_PRIORITY_MAX = 9 };
+
 struct run_request {
     const char *source; /* with id: the idempotency key of the request */
     const char *id;
@@ -141,6 +143,7 @@ struct run_request {
      * is for Postgres to say: our own clock may be wrong.                    */
     int64_t deadline_wall_ms; /* 0: none */
     int64_t timeout_ms;       /* from the acceptance on; 0: none */
+    int priority;             /* REQUEST_PRIORITY_MIN .. _MAX; 0 when it says nothing */
     const char *traceparent;  /* header traceparent, else ce_traceparent */
     const char *tracestate;
     const char *subject;

@@ -299,6 +299,22 @@ static enum outcome read_deadline(struct reading *r, const json_t *body, json_t 
     return OK;
 }
 
+static enum outcome read_priority(struct reading *r, const json_t *body, json_t *asked)
+{
+    const json_t *value = json_object_get(body, "priority");
+    if (!value || json_is_null(value))
+        return OK;
+    if (!json_is_integer(value))
+        return refuse(r, REQUEST_WRONG_TYPE, "field 'priority' must be a whole number");
+    json_int_t priority = json_integer_value(value);
+    if (priority < REQUEST_PRIORITY_MIN || priority > REQUEST_PRIORITY_MAX)
+        return refuse(r, REQUEST_BAD_VALUE, "field 'priority' must be from %d to %d",
+                      REQUEST_PRIORITY_MIN, REQUEST_PRIORITY_MAX);
+    r->out->priority = (int)priority;
+    (void)json_object_set_new(asked, "priority", json_integer(priority));
+    return OK;
+}
+
 static enum outcome check_served(struct reading *r, const char *field, const char *asked,
                                  const char *served)
 {
@@ -337,6 +353,8 @@ static enum outcome read_body(struct reading *r, json_t *body)
 
     json_t *asked = json_object();
     outcome = read_deadline(r, body, asked);
+    if (outcome == OK)
+        outcome = read_priority(r, body, asked);
     put_asked(asked, "agent", out->agent);
     put_asked(asked, "tenant", out->asked_tenant);
     put_asked(asked, "class", out->class);

@@ -108,11 +108,13 @@ struct store_accept {
     const char *meta;       /* JSON object text or NULL */
     int64_t deadline_ms;    /* wall clock; 0: only the agent's own limit */
     int64_t timeout_ms;     /* the same, counted from the acceptance */
+    int priority;           /* among the queued runs of its tenant: -9 .. 9 */
     int64_t record_time_ms; /* wall clock of the record; 0: not known */
 };
 
 enum store_accept_answer {
     STORE_ACCEPTED,
+    STORE_QUEUED,        /* accepted too, but there is no place for it yet: no doorbell */
     STORE_DUPLICATE,     /* `run` is the one that the first request made */
     STORE_CONFLICT,      /* same source and id, another content */
     STORE_UNKNOWN_AGENT, /* from here on: no run was made, `detail` says why */
@@ -379,6 +381,26 @@ store_ticket store_take_announcements(struct store *s, int limit, store_ids_done
 
 typedef void store_done(void *arg, enum outcome outcome, const struct error *err);
 store_ticket store_announce(struct store *s, int64_t event_id, store_done *done, void *arg);
+
+/* ---- places for queued runs ------------------------------------------------------- */
+
+/* Of our class as a whole. */
+struct store_class_load {
+    int64_t queued, running;
+    int64_t oldest_ms; /* age of the oldest queued run; 0: none is queued */
+};
+
+/* `runs` have a place now and are to be rung for, at step `steps[i]`. */
+struct store_admitted {
+    const struct uuid *runs;
+    const int *steps;
+    size_t count;
+    struct store_class_load load;
+};
+
+typedef void store_admit_done(void *arg, enum outcome outcome, const struct store_admitted *a,
+                              const struct error *err);
+store_ticket store_admit(struct store *s, int limit, store_admit_done *done, void *arg);
 
 /* ---- our own end -------------------------------------------------------------- */
 

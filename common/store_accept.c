@@ -7,10 +7,10 @@
 enum { RING_GRACE_MS = 2000 };
 
 static const char *const accept_answers[] = {
-    [STORE_ACCEPTED] = "accepted", [STORE_DUPLICATE] = "duplicate",
-    [STORE_CONFLICT] = "conflict", [STORE_UNKNOWN_AGENT] = "unknown_agent",
-    [STORE_TOO_OLD] = "too_old",   [STORE_PAST_DEADLINE] = "past_deadline",
-    [STORE_BAD_REQUEST] = "bad",
+    [STORE_ACCEPTED] = "accepted",           [STORE_QUEUED] = "queued",
+    [STORE_DUPLICATE] = "duplicate",         [STORE_CONFLICT] = "conflict",
+    [STORE_UNKNOWN_AGENT] = "unknown_agent", [STORE_TOO_OLD] = "too_old",
+    [STORE_PAST_DEADLINE] = "past_deadline", [STORE_BAD_REQUEST] = "bad",
 };
 
 /* ---- accept ---------------------------------------------------------------- */
@@ -60,6 +60,7 @@ static void accept_encode(struct store *s, struct store_batch *b)
     pg_add_text(p, s->program);
     pg_add_int8(p, RING_GRACE_MS);
     STORE_ARRAY(b, PG_INT8, put_timeout, op->ask.accept.timeout_ms);
+    STORE_ARRAY(b, PG_INT4, pg_put_int4, op->ask.accept.priority);
 }
 
 static enum store_next accept_decode(struct store *s, struct store_batch *b, struct pg_result *rows)
@@ -100,7 +101,7 @@ static void accept_refuse(struct store *s, struct store_op *op, const struct err
 const struct store_lane_def store_lane_accept = {
     .statement = { "accept", "SELECT item, answer, run_id, event_id, detail "
                              "FROM pawl.accept($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, "
-                             "$13, $14)" },
+                             "$13, $14, $15)" },
     .batch_max = STORE_BATCH_MAX,
     .for_worker = true,
     .encode = accept_encode,

@@ -1,6 +1,7 @@
 #include "common/memory.h"
 #include "common/store_core.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 /* ---- what is due ------------------------------------------------------------- */
@@ -62,6 +63,66 @@ const struct store_lane_def store_lane_claim_due = {
     .encode = due_encode,
     .decode = due_decode,
     .refuse = due_refuse,
+};
+
+/* ---- places for queued runs ----------------------------------------------------- */
+
+store_ticket store_admit(struct store *s, int limit, store_admit_done *done, void *arg)
+{
+    struct store_op *op = store_op_new(s, LANE_ADMIT, arg);
+    op->ask.limit = limit < STORE_BATCH_MAX ? limit : STORE_BATCH_MAX;
+    op->done.admit = done;
+    return store_op_queue(s, op);
+}
+
+static void admit_encode(struct store *s, struct store_batch *b)
+{
+    pg_add_text(&b->params, s->class);
+    pg_add_int4(&b->params, b->ops[0]->ask.limit);
+}
+
+/* The last row is about the class, the others are runs. */
+static enum store_next admit_decode(struct store *s, struct store_batch *b, struct pg_result *rows)
+{
+    enum { RUN, STEP, QUEUED, RUNNING, OLDEST };
+    struct store_op *op = store_op_only(b);
+    int count = pg_row_count(rows) - 1;
+    (void)s;
+    if (!op)
+        return STORE_FINISHED;
+    assert(count >= 0 && count <= STORE_BATCH_MAX);
+    struct uuid runs[STORE_BATCH_MAX];
+    int steps[STORE_BATCH_MAX];
+    for (int row = 0; row < count; row++) {
+        runs[row] = pg_uuid(rows, row, RUN);
+        steps[row] = pg_int4(rows, row, STEP);
+    }
+    const struct store_admitted admitted = {
+        .runs = runs,
+        .steps = steps,
+        .count = (size_t)count,
+        .load = { .queued = pg_int8(rows, count, QUEUED),
+                  .running = pg_int8(rows, count, RUNNING),
+                  .oldest_ms = pg_int8(rows, count, OLDEST) },
+    };
+    op->done.admit(op->arg, OK, &admitted, NULL);
+    return STORE_FINISHED;
+}
+
+static void admit_refuse(struct store *s, struct store_op *op, const struct error *err)
+{
+    (void)s;
+    op->done.admit(op->arg, REFUSED, NULL, err);
+}
+
+const struct store_lane_def store_lane_admit = {
+    .statement = { "admit", "SELECT run_id, step, queued, running, oldest_ms "
+                            "FROM pawl.admit($1, $2)" },
+    .batch_max = 1,
+    .for_worker = true,
+    .encode = admit_encode,
+    .decode = admit_decode,
+    .refuse = admit_refuse,
 };
 
 /* ---- our own end ---------------------------------------------------------------- */

@@ -22,6 +22,7 @@ static const struct store_lane_def *const defs[LANES] = {
     [LANE_CLAIM_ACTIONS] = &store_lane_claim_actions,
     [LANE_COMMIT_ACTIONS] = &store_lane_commit_actions,
     [LANE_CLAIM_DUE] = &store_lane_claim_due,
+    [LANE_ADMIT] = &store_lane_admit,
     [LANE_READ_ANNOUNCEMENTS] = &store_lane_read_announcements,
     [LANE_TAKE_ANNOUNCEMENTS] = &store_lane_take_announcements,
     [LANE_ANNOUNCE] = &store_lane_announce,

@@ -116,6 +116,7 @@ static void read_enter(struct arrival *a)
         .meta = write_meta(a),
         .deadline_ms = a->request.deadline_wall_ms,
         .timeout_ms = a->request.timeout_ms,
+        .priority = a->request.priority,
         .record_time_ms = a->record.timestamp_ms > 0 ? a->record.timestamp_ms : 0,
     };
     arrival_go(a, ARRIVAL_ACCEPT);
@@ -136,6 +137,7 @@ static const char *refusal_code(enum store_accept_answer answer)
     case STORE_TOO_OLD: return "too_old";
     case STORE_PAST_DEADLINE: return "past_deadline";
     case STORE_ACCEPTED:
+    case STORE_QUEUED:
     case STORE_DUPLICATE:
     case STORE_BAD_REQUEST: break;
     }
@@ -155,14 +157,17 @@ static enum arrival_state accept_answer(struct arrival *a, const struct arrival_
         a->ports->told(a->ports->self, "duplicate");
         return after_all(a);
     }
-    if (answer->answer != STORE_ACCEPTED) {
+    bool queued = answer->answer == STORE_QUEUED;
+    if (answer->answer != STORE_ACCEPTED && !queued) {
         (void)fail(&a->error, REFUSED, "%s", answer->detail ? answer->detail : "refused");
         return bury(a, refusal_code(answer->answer));
     }
     FAULT_POINT(PLANNER_AFTER_ACCEPT);
-    a->ports->told(a->ports->self, "accepted");
-    const struct doorbell bell = { answer->run, 1, DOORBELL_PLAN };
-    a->ports->ring(a->ports->self, &bell);
+    a->ports->told(a->ports->self, queued ? "queued" : "accepted");
+    if (!queued) { /* who gives it a place will ring */
+        const struct doorbell bell = { answer->run, 1, DOORBELL_PLAN };
+        a->ports->ring(a->ports->self, &bell);
+    }
     if (answer->event_id)
         a->ports->announce(a->ports->self, answer->event_id);
     return after_all(a);

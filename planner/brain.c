@@ -5,6 +5,7 @@
 #include "common/memory.h"
 #include "common/metrics.h"
 #include "common/text.h"
+#include "planner/admission.h"
 #include "planner/announce.h"
 #include "planner/brain_task.h"
 #include "planner/intake.h"
@@ -39,6 +40,7 @@ struct brain {
     struct brain_tasks tasks;
     struct intake *intake;
     struct announcer *announcer;
+    struct admission *admission;
     bool paused, finishing;
 
     struct alone alone;
@@ -258,6 +260,13 @@ static void tell_announce(void *arg, int64_t event_id)
     announce(b->announcer, event_id);
 }
 
+static void task_run_ended(void *arg, int64_t event_id)
+{
+    struct brain *b = arg;
+    announce(b->announcer, event_id);
+    admission_place_freed(b->admission);
+}
+
 static void intake_ring(void *arg, const struct doorbell *d)
 {
     struct brain *b = arg;
@@ -314,6 +323,7 @@ static void brain_on_sweep(void *self)
 {
     struct brain *b = self;
     announce_due(b->announcer);
+    admission_sweep(b->admission);
     if (alone_tick(&b->alone, now_ms(b)))
         mind_topic(b);
     struct history_cache *cache = &b->tasks.cache;
@@ -347,7 +357,7 @@ static enum outcome brain_start(struct daemon *d, void **self, struct error *err
         return outcome;
     struct brain *b = xcalloc(1, sizeof *b);
     b->daemon = d;
-    const struct brain_task_calls task_calls = { b, tell_announce, task_retry_in, task_cannot,
+    const struct brain_task_calls task_calls = { b, task_run_ended, task_retry_in, task_cannot,
                                                  task_ended };
     outcome = brain_tasks_init(&b->tasks, d, history, &task_calls, err);
     if (outcome != OK) {
@@ -357,6 +367,7 @@ static enum outcome brain_start(struct daemon *d, void **self, struct error *err
     const struct intake_calls intake_calls = { b, intake_ring, tell_announce };
     intake_init(&b->intake, d, &intake_calls);
     announcer_init(&b->announcer, d);
+    admission_init(&b->admission, d);
     metrics_register(&doorbells_total);
     metrics_register(&history_bytes);
     metrics_register(&history_hits);
@@ -370,6 +381,7 @@ static void brain_on_finish(void *self, bool dead)
     b->finishing = true;
     b->alone.phase = ALONE_OPEN;
     intake_drain(b->intake);
+    admission_drain(b->admission);
     free_wakes(b);
     for (struct brain_task *t = b->tasks.first, *next; t; t = next) {
         next = t->next;
@@ -408,6 +420,7 @@ static void brain_stop(void *self)
     brain_tasks_release(&b->tasks);
     intake_free(b->intake);
     announcer_free(b->announcer);
+    admission_free(b->admission);
     free(b);
 }
 

@@ -23,6 +23,7 @@ CREATE TABLE pawl.statuses (
 );
 
 INSERT INTO pawl.statuses VALUES
+    ('run', 'queued', false, 'accepted; waits for a place of its class and tenant'),
     ('run', 'running', false, 'brain or hands can move it'),
     ('run', 'suspended', false, 'waits for something outside; held by no process'),
     ('run', 'succeeded', true, 'the brain gave its answer'),
@@ -47,6 +48,9 @@ INSERT INTO pawl.statuses VALUES
 CREATE FUNCTION pawl.may_become(of_what text, old_status text, new_status text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (of_what, old_status, new_status) IN (
+    ('run', 'queued', 'running'),
+    ('run', 'queued', 'failed'),
+    ('run', 'queued', 'cancelled'),
     ('run', 'running', 'suspended'),
     ('run', 'running', 'succeeded'),
     ('run', 'running', 'failed'),
@@ -57,6 +61,9 @@ RETURN (of_what, old_status, new_status) IN (
     ('run', 'succeeded', 'running'), -- retry: a new epoch
     ('run', 'failed', 'running'),
     ('run', 'cancelled', 'running'),
+    ('run', 'succeeded', 'queued'),
+    ('run', 'failed', 'queued'),
+    ('run', 'cancelled', 'queued'),
     ('action', 'running', 'succeeded'),
     ('action', 'running', 'failed'),
     ('action', 'running', 'failed_before_effect'),
@@ -83,7 +90,7 @@ RETURN (of_what, old_status, new_status) IN (
 -- a CHECK is read and compiled anew by every statement that writes a row,
 -- which costs more than the row.
 CREATE DOMAIN pawl.run_status AS text NOT NULL
-    CHECK (VALUE IN ('running', 'suspended', 'succeeded', 'failed', 'cancelled'));
+    CHECK (VALUE IN ('queued', 'running', 'suspended', 'succeeded', 'failed', 'cancelled'));
 CREATE DOMAIN pawl.action_status AS text NOT NULL
     CHECK (VALUE IN ('running', 'succeeded', 'failed', 'failed_before_effect', 'unknown', 'denied', 'cancelled', 'awaiting_decision',
                      'awaiting_approval', 'awaiting_child', 'awaiting_event', 'awaiting_timer'));
@@ -98,7 +105,7 @@ BEGIN
     IF NOT pawl.may_become('run', OLD.status, NEW.status) THEN
         RAISE EXCEPTION 'pawl: a run may not go from % to %', OLD.status, NEW.status USING ERRCODE = 'integrity_constraint_violation';
     END IF;
-    IF (NEW.ended_at IS NULL) <> (NEW.status IN ('running', 'suspended'))
+    IF (NEW.ended_at IS NULL) <> (NEW.status IN ('queued', 'running', 'suspended'))
        OR (NEW.ended_at IS NOT NULL AND (NEW.claim_by IS NOT NULL OR NEW.due_at IS NOT NULL OR NEW.open_calls > 0))
        OR NEW.waiting_calls > NEW.open_calls THEN
         RAISE EXCEPTION 'pawl: the row of run % contradicts its status %', NEW.run_id, NEW.status
@@ -134,6 +141,7 @@ CREATE TABLE pawl.settings (
     probes_max         int    NOT NULL DEFAULT 5,     -- read-backs tried before a person is asked
     deaths_max         int    NOT NULL DEFAULT 3,     -- processes that may die with one item in their hands
     death_backoff_ms   bigint NOT NULL DEFAULT 5000,  -- wait before an item is tried again after its second death
+    class_places       int    CHECK (class_places > 0), -- runs of a class in progress; NULL: as many as its planners have places
     requests_keep_days int    NOT NULL DEFAULT 30,    -- older requests are refused: they can no longer be de-duplicated
     partition_days     int    NOT NULL DEFAULT 30,    -- time covered by one partition
     catalog_changes    bigint NOT NULL DEFAULT 0      -- counted by publish(): daemons read the catalogue again when it changes
@@ -258,6 +266,7 @@ CREATE TABLE pawl.agent_runs (
     variant       text        NOT NULL DEFAULT '',
     tenant        text        NOT NULL,
     class         text        NOT NULL,
+    priority      smallint    NOT NULL DEFAULT 0,   -- among the queued runs of its tenant: higher first
     status        pawl.run_status NOT NULL DEFAULT 'running',
     epoch         int         NOT NULL DEFAULT 1,   -- raised by retry
     step          int         NOT NULL DEFAULT 1,

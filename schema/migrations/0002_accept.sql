@@ -5,7 +5,8 @@
 -- Makes runs of requests.  (source, id) is the request's own key: asked
 -- again with the same digest it answers `duplicate` and the run it made.
 --
--- answers: accepted, duplicate, conflict (same key, other digest),
+-- answers: accepted, queued (accepted too; there is no place for it yet: see
+--          0010_admission.sql), duplicate, conflict (same key, other digest),
 --          unknown_agent, too_old, past_deadline, bad
 -- p_worker: incarnation that will announce it, NULL from the command line.
 -- p_ring_ms: how long the doorbell may take before idle planners look.
@@ -23,7 +24,8 @@ CREATE FUNCTION pawl.accept(
     p_record_time timestamptz[],
     p_by       text,
     p_ring_ms  bigint,
-    p_timeout_ms bigint[] DEFAULT NULL -- a deadline counted from now
+    p_timeout_ms bigint[] DEFAULT NULL, -- a deadline counted from now
+    p_priority int[] DEFAULT NULL      -- -9 .. 9
 ) RETURNS TABLE (item int, answer text, run_id uuid, event_id bigint, detail text)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
@@ -31,7 +33,11 @@ SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SE
 #variable_conflict use_column
 DECLARE
     v_oldest timestamptz := now() - (SELECT s.requests_keep_days FROM settings s) * interval '1 day';
+    v_class  text[]; -- counters of places that we hold
+    v_tenant text[];
+    v_room   int[];
     v_made   int[];
+    v_goes   boolean[];
     v_run    uuid[];
     v_event  bigint[];
     v_no     int[];  -- refused
@@ -53,10 +59,12 @@ BEGIN
         LEFT JOIN current_revisions c ON c.kind = 'agent' AND c.name = u.agent) a
     WHERE a.why IS NOT NULL;
 
+    SELECT array_agg(h.class), array_agg(h.tenant), array_agg(h.room) INTO v_class, v_tenant, v_room FROM hold_places(p_class, p_tenant) h;
+
     WITH asked AS MATERIALIZED (
         SELECT DISTINCT ON (u.source, u.id) (u.n - 1)::int AS item, u.*, r.seq, r.time_ms, r.parallel_calls
-        FROM unnest(p_source, p_id, p_digest, p_agent, p_tenant, p_class, p_input, p_meta, p_deadline, p_timeout_ms)
-             WITH ORDINALITY AS u (source, id, digest, agent, tenant, class, input, meta, deadline, timeout_ms, n)
+        FROM unnest(p_source, p_id, p_digest, p_agent, p_tenant, p_class, p_input, p_meta, p_deadline, p_timeout_ms, p_priority)
+             WITH ORDINALITY AS u (source, id, digest, agent, tenant, class, input, meta, deadline, timeout_ms, priority, n)
         JOIN current_revisions c ON c.kind = 'agent' AND c.name = u.agent
         JOIN revisions r ON r.seq = c.seq
         WHERE (u.n - 1)::int <> ALL (coalesce(v_no, '{}'))
@@ -68,11 +76,14 @@ BEGIN
         ON CONFLICT DO NOTHING
         RETURNING requests.source, requests.id, requests.run_id
     ), made AS (
-        SELECT a.*, f.run_id FROM asked a JOIN fresh f ON f.source = a.source AND f.id = a.id
+        SELECT a.*, f.run_id, h.room >= row_number() OVER (PARTITION BY a.class, a.tenant ORDER BY a.priority DESC NULLS LAST, a.item) AS goes
+        FROM asked a JOIN fresh f ON f.source = a.source AND f.id = a.id
+        JOIN unnest(v_class, v_tenant, v_room) AS h (class, tenant, room) ON h.class = a.class AND h.tenant = a.tenant
     ), run AS (
-        INSERT INTO agent_runs (run_id, root_id, revision, agent, tenant, class, parallel, due_at, deadline)
-        SELECT m.run_id, m.run_id, m.seq, m.agent, m.tenant, m.class, coalesce(m.parallel_calls, 16),
-               least(CASE WHEN p_ring_ms = 0 THEN clock_timestamp() ELSE soon(p_ring_ms) END, d.at), d.at
+        INSERT INTO agent_runs (run_id, root_id, revision, agent, tenant, class, priority, status, parallel, due_at, deadline)
+        SELECT m.run_id, m.run_id, m.seq, m.agent, m.tenant, m.class, greatest(-9, least(9, coalesce(m.priority, 0))),
+               CASE WHEN m.goes THEN 'running' ELSE 'queued' END, coalesce(m.parallel_calls, 16),
+               CASE WHEN NOT m.goes THEN d.at ELSE least(CASE WHEN p_ring_ms = 0 THEN clock_timestamp() ELSE soon(p_ring_ms) END, d.at) END, d.at
         FROM made m, LATERAL (SELECT least(m.deadline, now() + least(m.timeout_ms, coalesce(m.time_ms, 3600000)) * interval '1 ms') AS at) d
     ), input AS (
         INSERT INTO agent_run_inputs (run_id, input, source, request_id, meta, created_by)
@@ -83,11 +94,17 @@ BEGIN
         FROM made m
         RETURNING announcements.id, announcements.run_id
     )
-    SELECT array_agg(m.item), array_agg(m.run_id), array_agg(t.id) INTO v_made, v_run, v_event
+    SELECT array_agg(m.item), array_agg(m.goes), array_agg(m.run_id), array_agg(t.id) INTO v_made, v_goes, v_run, v_event
     FROM made m JOIN told t ON t.run_id = m.run_id;
 
+    PERFORM count_places(c.class, c.tenant, c.running, c.queued)
+    FROM (SELECT p_class[m.item + 1] AS class, p_tenant[m.item + 1] AS tenant, (count(*) FILTER (WHERE m.goes))::int AS running,
+                 (count(*) FILTER (WHERE NOT m.goes))::int AS queued
+          FROM unnest(v_made, v_goes) AS m (item, goes) GROUP BY 1, 2) c;
+
     RETURN QUERY
-    SELECT m.item, 'accepted', m.run, m.event, NULL::text FROM unnest(v_made, v_run, v_event) AS m (item, run, event)
+    SELECT m.item, CASE WHEN m.goes THEN 'accepted' ELSE 'queued' END, m.run, m.event, NULL::text
+    FROM unnest(v_made, v_goes, v_run, v_event) AS m (item, goes, run, event)
     UNION ALL
     SELECT f.item, f.why, NULL, NULL,
            CASE f.why WHEN 'unknown_agent' THEN format('no agent named %L is published', p_agent[f.item + 1])
@@ -150,7 +167,13 @@ BEGIN
     END IF;
 
     RETURN QUERY
-    WITH ended AS (
+    WITH was AS MATERIALIZED ( -- whose place is free now
+        SELECT r.class, r.tenant, r.status FROM unnest(p_run) u JOIN LATERAL run_at(u, v_lo, v_hi) r ON r.status IN ('running', 'queued')
+    ), freed AS (
+        INSERT INTO place_notes (class, tenant, running, queued)
+        SELECT w.class, w.tenant, -count(*) FILTER (WHERE w.status = 'running'), -count(*) FILTER (WHERE w.status = 'queued')
+        FROM was w GROUP BY w.class, w.tenant
+    ), ended AS (
         UPDATE agent_runs r
         SET status = u.status, error_code = u.code, error = left(u.error, 1000), ended_at = clock_timestamp(),
             claim_by = NULL, claim_token = NULL, open_calls = 0, waiting_calls = 0, due_at = NULL, not_before = NULL,

@@ -240,9 +240,10 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     v_grace bigint;
+    v_woke  boolean;
 BEGIN
     SELECT x.ring_grace_ms INTO v_grace FROM settings x;
-    FOR run_id, next_step, open_calls, parallel IN
+    FOR run_id, next_step, open_calls, parallel, v_woke IN
         UPDATE agent_runs r
         SET open_calls = r.open_calls - u.closed,
             waiting_calls = r.waiting_calls + u.waiting,
@@ -263,8 +264,12 @@ BEGIN
                   CASE WHEN r.open_calls = 0 AND u.closed > 0 THEN r.step
                        -- every open call waits now, and before not every one did
                        WHEN r.status = 'suspended' AND r.waiting_calls - u.waiting < r.open_calls + u.closed THEN -1
-                       ELSE 0 END, r.open_calls::int, r.parallel
+                       ELSE 0 END, r.open_calls::int, r.parallel,
+                  r.status = 'running' AND r.open_calls + u.closed > 0 AND r.waiting_calls - u.waiting = r.open_calls + u.closed
     LOOP
+        IF v_woke OR next_step < 0 THEN -- who waits for the world holds no place
+            PERFORM note_places(ARRAY[count_calls.run_id], CASE WHEN v_woke THEN 1 ELSE -1 END, v_lo, v_hi);
+        END IF;
         IF next_step < 0 THEN
             INSERT INTO announcements (run_id, epoch, step, type, taken_until)
             SELECT r.run_id, r.epoch, r.step, 'waiting', clock_timestamp() FROM run_at(count_calls.run_id, v_lo, v_hi) r;

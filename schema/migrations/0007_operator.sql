@@ -89,6 +89,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pawl, pg_temp SET jit = off 
 DECLARE
     v_run  agent_runs;
     v_step int;
+    v_goes boolean;
 BEGIN
     PERFORM lock_runs(ARRAY[p_run]);
     SELECT * INTO v_run FROM agent_runs r WHERE r.run_id = p_run;
@@ -103,10 +104,14 @@ BEGIN
                   WHERE k.run_id = p_run AND k.step >= v_step AND k.index >= 0) THEN
         RETURN QUERY SELECT 'busy', v_run.epoch, v_run.step, 'a call of that step is still running; try again in a moment';
     ELSE
+        SELECT h.room > 0 INTO v_goes FROM hold_places(ARRAY[v_run.class], ARRAY[v_run.tenant]) h;
+        PERFORM count_places(v_run.class, v_run.tenant, v_goes::int, (NOT v_goes)::int);
+        v_run.deadline := clock_timestamp() + coalesce((SELECT v.time_ms FROM revisions v WHERE v.seq = v_run.revision), 3600000) * interval '1 ms';
         UPDATE agent_runs r
-        SET status = 'running', epoch = r.epoch + 1, step = v_step, version = 0, model_at = 0, failures = 0, deaths = 0, not_before = NULL,
-            due_at = clock_timestamp(), ended_at = NULL, error_code = NULL, error = NULL, change = r.change + 1,
-            deadline = clock_timestamp() + coalesce((SELECT v.time_ms FROM revisions v WHERE v.seq = r.revision), 3600000) * interval '1 ms'
+        SET status = CASE WHEN v_goes THEN 'running' ELSE 'queued' END, epoch = r.epoch + 1, step = v_step, version = 0, model_at = 0,
+            failures = 0, deaths = 0, not_before = NULL,
+            due_at = CASE WHEN v_goes THEN clock_timestamp() ELSE v_run.deadline END, ended_at = NULL, error_code = NULL, error = NULL,
+            change = r.change + 1, deadline = v_run.deadline
         WHERE r.run_id = p_run;
         DELETE FROM cancellations k WHERE k.run_id = p_run;
         INSERT INTO audit (who, verb, run_id, detail)

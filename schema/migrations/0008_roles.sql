@@ -28,7 +28,8 @@ GRANT EXECUTE ON FUNCTION
 TO pawl_planner, pawl_executor;
 
 GRANT EXECUTE ON FUNCTION
-    pawl.accept(bigint, text[], text[], bytea[], text[], text[], text[], text[], text[], timestamptz[], timestamptz[], text, bigint, bigint[]),
+    pawl.accept(bigint, text[], text[], bytea[], text[], text[], text[], text[], text[], timestamptz[], timestamptz[], text, bigint, bigint[],
+                int[]),
     pawl.claim_plans(bigint, uuid[], uuid[], boolean), pawl.read_steps(uuid[], int[]),
     pawl.commit_plans(bigint, uuid[], uuid[], int[], int[], int[], text[], bigint[], text[], text[], text[], bigint[], bigint[],
                       bigint[], bigint[], int[], int[], int[], text[], text[], text[], text[], text[], bigint[], text[], bytea[], text[],
@@ -43,7 +44,8 @@ GRANT EXECUTE ON FUNCTION
 TO pawl_executor;
 
 GRANT EXECUTE ON FUNCTION
-    pawl.accept(bigint, text[], text[], bytea[], text[], text[], text[], text[], text[], timestamptz[], timestamptz[], text, bigint, bigint[]),
+    pawl.accept(bigint, text[], text[], bytea[], text[], text[], text[], text[], text[], timestamptz[], timestamptz[], text, bigint, bigint[],
+                int[]),
     pawl.publish(text, text, text, text, text, bigint, int, text, text, int, int, bigint), pawl.read_revisions(bigint[]),
     pawl.find_revisions(text[], text[], text[]), pawl.cancel(uuid[], text, text), pawl.retry(uuid, int, text),
     pawl.decide(uuid, int, int, boolean, text, text), pawl.schema_version(), pawl.ensure_partitions(interval)

@@ -18,8 +18,9 @@
 -- -------------------------------------------------------------------- runs
 
 CREATE VIEW pawl.runs AS
-SELECT r.run_id, r.agent, v.digest AS agent_digest, r.variant, r.tenant, r.class, r.status, r.step, r.epoch,
+SELECT r.run_id, r.agent, v.digest AS agent_digest, r.variant, r.tenant, r.class, r.priority, r.status, r.step, r.epoch,
        CASE WHEN r.ended_at IS NOT NULL THEN NULL
+            WHEN r.status = 'queued' THEN 'a place'
             WHEN r.status = 'suspended' THEN 'a decision'
             WHEN r.claim_by IS NOT NULL THEN 'the model'
             WHEN r.open_calls > 0 THEN 'tools'

@@ -15,7 +15,7 @@ import psycopg2.extras
 
 DSN = sys.argv[1]
 ITEMS = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
-SESSIONS, BATCH, RUNS, STEPS, CALLS = 8, 64, 1200, 8, 2
+SESSIONS, BATCH, RUNS, PLACES, STEPS, CALLS = 8, 64, 1200, 1000, 8, 2
 SEED = int(sys.argv[3]) if len(sys.argv) > 3 else random.SystemRandom().randrange(1 << 30)
 
 psycopg2.extras.register_uuid()
@@ -133,7 +133,9 @@ class Session(threading.Thread):
                 if dice < 0.02:
                     self.ask("SELECT * FROM pawl.claim_due(%s,%s,'race',64)", self.executor, self.random.choice(["planner", "executor"]))
                     done = 64
-                elif dice < 0.025:
+                elif dice < 0.03:
+                    done = len(self.ask("SELECT * FROM pawl.admit('race', 64)"))
+                elif dice < 0.035:
                     self.ask("SELECT * FROM pawl.cancel(%s::uuid[],'race',NULL)", self.random.sample(self.all, 3))
                     done = 3
                 else:
@@ -153,14 +155,14 @@ def prepare():
     cur.execute("SELECT seq FROM pawl.publish('tool','look',repeat('e',64),'{}','race',NULL,NULL,'idempotent','tell_model',1000,5,1)")
     tool = cur.fetchone()[0]
     cur.execute("SELECT * FROM pawl.publish('agent','race',repeat('f',64),'{}','race',3600000,16,NULL,NULL,NULL,NULL,NULL)")
-    cur.execute("UPDATE pawl.settings SET deaths_max = 1000000, death_backoff_ms = 0")
+    cur.execute("UPDATE pawl.settings SET deaths_max = 1000000, death_backoff_ms = 0, class_places = %s", (PLACES,))
     return cur, tool
 
 
 def more_runs(cur, n):
     ids = [str(uuid.uuid4()) for _ in range(n)]
     cur.execute("SELECT run_id FROM pawl.accept(NULL,%s,%s,%s::bytea[],%s,%s,%s,%s,%s::text[],%s::timestamptz[],%s::timestamptz[],'race',0)",
-                (["race"] * n, ids, [b"x"] * n, ["race"] * n, ["t"] * n, ["race"] * n, ['"go"'] * n, [None] * n, [None] * n, [None] * n))
+                (["race"] * n, ids, [b"x"] * n, ["race"] * n, random.choices("tu", k=n), ["race"] * n, ['"go"'] * n, [None] * n, [None] * n, [None] * n))
     return [r[0] for r in cur.fetchall()]
 
 
@@ -181,13 +183,20 @@ CHECKS = [
      "SELECT count(*) FROM pawl.agent_runs r JOIN pawl.agent_step_content c ON c.run_id = r.run_id AND c.step < r.step AND c.type = 'function_call' "
      "AND c.version = (SELECT max(v.version) FROM pawl.agent_step_content v WHERE v.run_id = c.run_id AND v.step = c.step) "
      "WHERE NOT EXISTS (SELECT FROM pawl.agent_actions x WHERE x.run_id = c.run_id AND x.step = c.step AND x.index = c.index AND x.plan_version = c.version AND NOT x.open)"),
-    ("what anybody could take is due", "SELECT count(*) FROM pawl.agent_runs r WHERE r.ended_at IS NULL AND r.open_calls = 0 AND r.claim_by IS NULL "
+    ("what anybody could take is due", "SELECT count(*) FROM pawl.agent_runs r WHERE r.status = 'running' AND r.open_calls = 0 AND r.claim_by IS NULL "
      "AND coalesce(r.due_at > clock_timestamp() + interval '4 s', true)"),
     ("and so are calls that nobody holds", "SELECT count(*) FROM pawl.agent_runs r JOIN pawl.agent_step_content c ON c.run_id = r.run_id AND c.step = r.step "
      "AND c.version = r.version AND c.type = 'function_call' WHERE r.open_calls > 0 AND coalesce(r.due_at > clock_timestamp() + interval '4 s', true) "
      "AND NOT EXISTS (SELECT FROM pawl.agent_actions x WHERE x.run_id = c.run_id AND x.step = c.step AND x.index = c.index AND x.plan_version = c.version "
      "AND (x.status = 'running' OR NOT x.open) AND x.version = (SELECT max(y.version) FROM pawl.agent_actions y "
      "WHERE y.run_id = x.run_id AND y.step = x.step AND y.index = x.index))"),
+    ("what waits for a place falls due with its deadline",
+     "SELECT count(*) FROM pawl.agent_runs r WHERE r.status = 'queued' AND r.due_at IS DISTINCT FROM r.deadline"),
+    ("places are counted as they are held",
+     "SELECT count(*) FROM (SELECT class, tenant, count(*) FILTER (WHERE status = 'running') AS r, count(*) FILTER (WHERE status = 'queued') AS q "
+     "FROM pawl.agent_runs GROUP BY 1, 2) a FULL JOIN pawl.tenant_load b USING (class, tenant) "
+     "WHERE (coalesce(a.r, 0), coalesce(a.q, 0)) <> (coalesce(b.running, 0), coalesce(b.queued, 0))"),
+    ("no more runs hold places than there are", f"SELECT greatest(0, count(*) - {PLACES}) FROM pawl.agent_runs WHERE status = 'running' AND class = 'race'"),
     ("every end is announced", "SELECT count(*) FROM pawl.agent_runs r WHERE r.ended_at IS NOT NULL AND NOT EXISTS "
      "(SELECT FROM pawl.announcements n WHERE n.run_id = r.run_id AND n.type = r.status)"),
 ]

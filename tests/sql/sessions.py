@@ -114,7 +114,8 @@ class Meeting:
         self.all = [self.one, self.two, self.three]
         self.births = 0
         self.look = Session.watcher.ask
-        self.look("UPDATE pawl.settings SET ring_grace_ms = 0, send_by_ms = 0, probe_margin_ms = 0, death_backoff_ms = 0, deaths_max = 9")
+        self.look("UPDATE pawl.settings SET ring_grace_ms = 0, send_by_ms = 0, probe_margin_ms = 0, death_backoff_ms = 0, deaths_max = 9, "
+                  "class_places = 1000000")
         self.tools = {}
         for name, effect in (("put", "idempotent"), ("send", "once"), ("wire", "once")):
             digest = uuid.uuid5(uuid.NAMESPACE_OID, name).hex * 2

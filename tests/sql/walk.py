@@ -42,7 +42,7 @@ class Walk:
         self.requests, self.agents = 0, {}
         self.weights = {what: weight * self.random.choice([0.3, 1, 1, 3]) for what, weight in (
             (self.step, 46), (self.ring, 14), (self.look_for_due, 8), (self.time_passes, 9), (self.accept, 4), (self.beat, 4), (self.death, 4),
-            (self.restart, 5), (self.decide, 3), (self.announce, 2), (self.retry, 1.5), (self.cancel, 2.5), (self.publish, 0.5))}
+            (self.restart, 5), (self.decide, 3), (self.announce, 2), (self.admit, 3), (self.retry, 1.5), (self.cancel, 2.5), (self.publish, 0.5))}
         for slot in range(self.random.choice([2, 3])):
             self.world.start("planner", slot)
         for slot in range(self.random.choice([2, 3])):
@@ -108,14 +108,21 @@ class Walk:
         ids = [str(n)] * self.random.choice([1, 1, 2])
         k = len(ids)
         rows = self.simply(f"accept {ids}", "SELECT * FROM pawl.accept(NULL,%s,%s,%s::bytea[],%s,%s,%s,%s,%s::text[],%s::timestamptz[],"
-                           "%s::timestamptz[],'walk',2000)", ["walk"] * k, ids, [b"x"] * k, [agent] * k, ["t"] * k, ["default"] * k,
+                           "%s::timestamptz[],'walk',2000)", ["walk"] * k, ids, [b"x"] * k, [agent] * k, ["tu"[n % 2]] * k, ["default"] * k,
                            ['"go"'] * k, [None] * k, [None] * k, [None] * k)
-        answers = sorted(r.answer for r in rows)
+        answers = sorted(r.answer.replace("queued", "accepted") for r in rows)
         if answers != sorted((["accepted"] if fresh else ["duplicate"]) + ["duplicate"] * (k - 1)):
             raise Broken(f"accept of {ids} answers {answers}")
         if len({r.run_id for r in rows} | {self.judge.accepted.setdefault(n, rows[0].run_id)}) != 1:
             raise Broken(f"accept of {ids} made two runs")
         self.world.doorbells.append((rows[0].run_id, 1, -1))
+
+    def admit(self):
+        """A planner gives free places to runs that wait for one."""
+        for row in self.simply("admit", "SELECT * FROM pawl.admit('default', %s)", self.random.choice([1, 2, 100])):
+            if row.run_id:
+                self.world.say(f"  -> {str(row.run_id)[-4:]}")
+                self.world.doorbells.append((row.run_id, row.step, -1))
 
     def pick_run(self, live):
         runs = [r for r in self.judge.runs.values() if (r.ended_at is None) == live]
@@ -384,6 +391,7 @@ class Walk:
                 if task in task.process.tasks:
                     self.step(task)
         self.restart()
+        self.admit()
         for process in world.living():
             self.look_for_due(process)
         if not sleepy:

@@ -10,7 +10,11 @@ from walk_world import GRACE, MARGIN
 
 EPSILON = 0.001
 WAITS = ("awaiting_decision", "awaiting_approval", "awaiting_child", "awaiting_event", "awaiting_timer")
-LIVE = ("running", "suspended")
+LIVE = ("queued", "running", "suspended")
+MISCOUNTED = (
+    "SELECT tenant, r, q, running, queued FROM (SELECT class, tenant, count(*) FILTER (WHERE status = 'running') AS r, count(*) FILTER (WHERE status = 'queued') AS q "
+    "FROM pawl.agent_runs GROUP BY 1, 2) a FULL JOIN pawl.tenant_load b USING (class, tenant) "
+    "WHERE (coalesce(a.r, 0), coalesce(a.q, 0)) <> (coalesce(b.running, 0), coalesce(b.queued, 0))")
 
 
 class Broken(Exception):
@@ -69,6 +73,8 @@ class Judge:
         for key, old in self.before_actions.items():
             self.check_change(key, old, self.actions[key])
         self.check_keys()
+        wrong = world.ask(MISCOUNTED)
+        check(not wrong, "places are not counted as they are held: %s", wrong)
         for call, fact in self.facts.items():
             now = self.newest.get(call)
             check(now is None or (now.status, now.result or now.error) == fact, "what a model read of %s was %s and is %s", call, fact, now)
@@ -120,7 +126,9 @@ class Judge:
     def check_due(self, run, opens, has_place):
         now = self.world.time
         moments = [run.until] + [self.moment(a) for a in opens if has_place or (a and a.wait)]
-        if not run.open_calls and run.claim_by is None:
+        if run.status == "queued":
+            check(run.claim_by is None and not run.open_calls and run.due == run.until, "waits for a place, but: %s", run)
+        elif not run.open_calls and run.claim_by is None:
             moments.append(max(now, run.rest or 0) + GRACE + 1)
         check(run.due is not None and run.due <= min(moments) + EPSILON, "due too late (%s > %s): %s", run.due, min(moments), run)
 

@@ -30,7 +30,7 @@ TOOLS = {
 }
 AGENTS = {"plain": (3600, 16), "narrow": (3600, 1), "pair": (3600, 2), "brief": (25, 16)}  # seconds, parallel calls
 TABLES = ("agent_runs, agent_run_inputs, agent_step_content, agent_actions, requests, workers, unknown_calls, cancellations, "
-          "announcements, audit, suspect_records, revisions, current_revisions")
+          "announcements, audit, suspect_records, revisions, current_revisions, places, place_notes, tenants")
 
 CLOCK = """
 DROP SCHEMA IF EXISTS walk CASCADE;
@@ -130,6 +130,7 @@ class World:
         self.args = mood(["a", "aab", "ab"])
         self.calls = mood([[1], [1, 2], [1, 2, 2, 3, 4]])
         self.attempts, self.deaths_max = mood([2, 3, 5]), mood([2, 3])
+        self.places = mood([1, 2, 100, None])
         self.sessions = []
         for _ in range(2):
             db = psycopg2.connect(dsn, dbname=name)
@@ -141,7 +142,8 @@ class World:
         self.sessions[0][1].execute(f"TRUNCATE {', '.join('pawl.' + t.strip() for t in TABLES.split(','))} RESTART IDENTITY; "
                                     "ALTER SEQUENCE walk.ids RESTART")
         self.ask("UPDATE pawl.settings SET ring_grace_ms = %s, send_by_ms = %s, probe_margin_ms = %s, probes_max = 2, "
-                 "death_backoff_ms = %s, deaths_max = %s RETURNING 1", *(int(s * 1000) for s in (GRACE, SEND_BY, MARGIN, BACKOFF)), self.deaths_max)
+                 "death_backoff_ms = %s, deaths_max = %s, class_places = %s RETURNING 1", *(int(s * 1000) for s in (GRACE, SEND_BY, MARGIN, BACKOFF)),
+                 self.deaths_max, self.places)
         self.ledger = []  # (tool, args, key, time)
         self.wire = []
         self.doorbells = []

@@ -96,7 +96,7 @@ static const char published[] =
     "'tell_model'), ('put', 'idempotent', 'tell_model'), ('send', 'once', 'tell_model'), ('pay', "
     "'once', 'probe')) AS x (name, effect, on_unknown); "
     "SELECT pawl.publish('agent', 'billing', repeat('a', 64), '{}', 'tests', 3600000, 16, NULL, "
-    "NULL, NULL, NULL, NULL)";
+    "NULL, NULL, NULL, NULL); UPDATE pawl.settings SET class_places = 1000000";
 
 /* What the daemons do, they do with the rights of their roles. */
 static const char logins[] =

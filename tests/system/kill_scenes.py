@@ -151,6 +151,19 @@ class Suspect(Plain):
             wait_until(lambda: kill.stack.workers("dead"), "the peer has noticed")
 
 
+class Queued(Plain):
+    """One run at a time: the other one of each two waits for a place until the first has ended."""
+
+    def set_up(self, kill):
+        super().set_up(kill)
+        kill.stack.pawl("tenant", "set", "default", "--concurrency", "1")
+
+    def feed(self, kill, n):
+        kill.request(2 * n)
+        kill.request(2 * n + 1)
+        kill.wait(lambda: kill.passed(2 * n) and kill.passed(2 * n + 1), "both runs have ended")
+
+
 class DeadLetter(Plain):
     """Records that cannot be read as requests."""
 
@@ -255,6 +268,7 @@ class Leave(Plain):
 
 SCENES = {
     "planner_after_announce": [Thinking],  # that a run was accepted is announced while its first step is planned
+    "planner_after_admit": [Queued],
     "planner_after_open": [Suspect],
     "planner_after_close": [Suspect],
     "planner_after_dead_letter": [DeadLetter],
