@@ -111,7 +111,9 @@ struct model_def {
     int64_t timeout_ms;
     int attempts;
     size_t max_output_bytes;
-    json_t *options; /* an object, perhaps empty: merged into the request as it is */
+    int context_window;    /* tokens of prompt and answer together; 0: not known */
+    int max_output_tokens; /* of one answer; 0: not given */
+    json_t *options;       /* an object, perhaps empty: merged into the request as it is */
     struct model_price price;
     struct arena arena; /* owns all of it */
 };

@@ -189,6 +189,11 @@ enum outcome catalog_check_model(struct model_def *def, const struct yaml_node *
         if (outcome != OK)
             return outcome;
     }
+    if (def->context_window > 0 && def->max_output_tokens >= def->context_window)
+        return yaml_fail(err, at(node, "max_output_tokens"),
+                         "'max_output_tokens' is not less than 'context_window', which has to hold "
+                         "the prompt, too; write the limits of the model as its provider gives "
+                         "them");
     return check_options(def->options, node, err);
 }
 

@@ -39,7 +39,7 @@ struct pg_result; /* PGresult */
 
 /* ---- parameters --------------------------------------------------------- */
 
-enum { PG_PARAMS_MAX = 32 };
+enum { PG_PARAMS_MAX = 48 };
 
 enum pg_type {
     PG_BOOL,

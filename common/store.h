@@ -148,18 +148,30 @@ enum store_claim_answer {
 
 const char *store_claim_answer_name(enum store_claim_answer answer); /* "yours", ... */
 
+/* How much of a run its prompt shows; all 0: everything. */
+struct store_view {
+    int left_out;     /* steps up to this one are not in it */
+    int emptied;      /* of steps up to this one, long results are only named */
+    int result_bytes; /* most that the results of one step take; planner's, only compared here */
+};
+
 struct store_claim_plan {
     struct uuid token; /* uuid_v4(), new for each claim */
     struct uuid run;
     int known_step;  /* plans up to this step are known to us already; 0: nothing is */
     int known_epoch; /* ... of this epoch: the claim of another one reads all */
     bool alone;      /* as claim_due said */
+    /* With known_step: what the text shows that we have; another view than the stored
+     * one reads all.  Without it: how to read; has_view false: as stored.         */
+    bool has_view;
+    struct store_view view;
 };
 
 enum store_row_kind {
-    STORE_ROW_INPUT,  /* content: what the run was asked, JSON */
-    STORE_ROW_ITEM,   /* one item of a plan; raw on the first one of a step */
-    STORE_ROW_RESULT, /* of the call (step, index): status, content = result or error */
+    STORE_ROW_CONTEXT, /* content: as the last attempt to plan left it, JSON; there may be none */
+    STORE_ROW_INPUT,   /* content: what the run was asked, JSON */
+    STORE_ROW_ITEM,    /* one item of a plan; raw on the first one of a step */
+    STORE_ROW_RESULT,  /* of the call (step, index): status, content = result or error */
 };
 
 enum store_item_type { STORE_TEXT, STORE_REASONING, STORE_FUNCTION_CALL, STORE_ERROR };
@@ -182,6 +194,7 @@ struct store_row {
     const char *dialect; /* with raw: whose form it has */
     const char *status;  /* result: as in pawl.statuses; NULL: refused */
     const char *error_code;
+    int64_t hidden; /* > 0: a result of so many bytes that was not read, by `emptied` */
 };
 
 struct store_plan_claim {
@@ -194,7 +207,8 @@ struct store_plan_claim {
     int64_t left_ms;  /* until the run's deadline; may be negative */
     const char *tenant;
     const char *meta; /* JSON or NULL */
-    int known_step;   /* the rows begin after it: 0 when known_epoch was another one */
+    int known_step;   /* the rows begin after it: 0 when known_epoch was another one.  When the
+                       * view is not ours, they begin with the input all the same */
     const struct store_row *rows;
     size_t row_count;
 };
@@ -238,6 +252,7 @@ struct store_commit_plan {
     const char *code, *error;
     const char *model;
     const char *dialect; /* of items[0].raw */
+    const char *context; /* JSON: comes with the next claim; NULL: nothing to keep */
     int64_t tokens_in, tokens_out, tokens_cached, tokens_written, tokens_reasoning, cost_micros;
     int duration_ms;
     const struct store_item *items;

@@ -120,6 +120,37 @@ static void claim_refuse(struct store *s, struct store_op *op, const struct erro
 
 /* ---- the history of what was claimed ---------------------------------------------- */
 
+/* What a claim said about the view holds only with the history that it knew. */
+static void put_view(struct pg_params *params, const struct store_claim_plan *ask, int known_step,
+                     int value)
+{
+    if (ask->has_view && known_step == ask->known_step)
+        pg_put_int4(params, value);
+    else
+        pg_put_null(params);
+}
+
+enum { VIEW_PARTS = 3 };
+
+static int view_part(const struct store_view *view, int part)
+{
+    return part == 0 ? view->left_out : part == 1 ? view->emptied : view->result_bytes;
+}
+
+static void put_views(struct pg_params *params, const struct store_batch *b)
+{
+    for (int part = 0; part < VIEW_PARTS; part++) {
+        pg_array_begin(params, PG_INT4);
+        for (size_t i = 0; i < b->slice; i++) {
+            int at = b->left[b->left_at + i];
+            const struct store_claim_plan *ask = &b->ops[at]->ask.claim_plan;
+            put_view(params, ask, claim_of(b->ops[at], b->first_rows, b->row_of[at]).known_step,
+                     view_part(&ask->view, part));
+        }
+        pg_array_end(params);
+    }
+}
+
 static void steps_encode(struct store *s, struct store_batch *b)
 {
     (void)s;
@@ -134,6 +165,7 @@ static void steps_encode(struct store *s, struct store_batch *b)
         pg_put_int4(&b->params, claim_of(b->ops[at], b->first_rows, b->row_of[at]).known_step);
     }
     pg_array_end(&b->params);
+    put_views(&b->params, b);
 }
 
 static struct store_row row_of(const struct pg_result *rows, int row)
@@ -152,12 +184,14 @@ static struct store_row row_of(const struct pg_result *rows, int row)
         STATUS,
         CODE,
         DIALECT,
+        HIDDEN,
     };
     const char *kind = pg_text(rows, row, KIND);
     int type = store_name_index(item_types, sizeof item_types / sizeof *item_types,
                                 pg_text(rows, row, TYPE));
     return (struct store_row){
-        .kind = kind[1] == 'n'   ? STORE_ROW_INPUT
+        .kind = kind[0] == 'c'   ? STORE_ROW_CONTEXT
+                : kind[1] == 'n' ? STORE_ROW_INPUT
                 : kind[0] == 'i' ? STORE_ROW_ITEM
                                  : STORE_ROW_RESULT,
         .step = pg_int4(rows, row, ROW_STEP),
@@ -174,6 +208,7 @@ static struct store_row row_of(const struct pg_result *rows, int row)
         .dialect = pg_text(rows, row, DIALECT),
         .status = pg_text(rows, row, STATUS),
         .error_code = pg_text(rows, row, CODE),
+        .hidden = pg_int8(rows, row, HIDDEN),
     };
 }
 
@@ -230,6 +265,14 @@ static void steps_encode_ahead(struct store_batch *b)
     for (size_t i = 0; i < b->count; i++)
         pg_put_int4(&b->second_params, b->ops[i]->ask.claim_plan.known_step);
     pg_array_end(&b->second_params);
+    for (int part = 0; part < VIEW_PARTS; part++) {
+        pg_array_begin(&b->second_params, PG_INT4);
+        for (size_t i = 0; i < b->count; i++) {
+            const struct store_claim_plan *ask = &b->ops[i]->ask.claim_plan;
+            put_view(&b->second_params, ask, ask->known_step, view_part(&ask->view, part));
+        }
+        pg_array_end(&b->second_params);
+    }
 }
 
 /* A claim whose asker knew less than it thought (another epoch) is left: it is asked
@@ -269,7 +312,8 @@ const struct store_lane_def store_lane_claim_plans = {
     .refuse = claim_refuse,
     .second = { "read_steps",
                 "SELECT item, kind, step, index, type, content, call_id, tool, arguments, refused, "
-                "raw, status, error_code, dialect FROM pawl.read_steps($1, $2)" },
+                "raw, status, error_code, dialect, hidden "
+                "FROM pawl.read_steps($1, $2, $3, $4, $5)" },
     .encode_second = steps_encode,
     .decode_second = steps_decode,
     .pair_max = READ_SLICE,
@@ -387,6 +431,7 @@ static void commit_encode(struct store *s, struct store_batch *b)
     STORE_ARRAY(b, PG_INT8, store_put_known_8, op->ask.commit_plan.tokens_written);
     STORE_ARRAY(b, PG_INT4, pg_put_int4, op->ask.commit_plan.model_at);
     STORE_ARRAY(b, PG_INT4, pg_put_int4, op->ask.commit_plan.failures);
+    STORE_ARRAY(b, PG_TEXT, pg_put_text, op->ask.commit_plan.context);
 }
 
 static enum store_next commit_decode(struct store *s, struct store_batch *b, struct pg_result *rows)
@@ -425,7 +470,7 @@ const struct store_lane_def store_lane_commit_plans = {
                    "SELECT item, answer, status, open_calls, next_step, event_id "
                    "FROM pawl.commit_plans($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
                    "$14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, "
-                   "$29, $30, $31, $32)" },
+                   "$29, $30, $31, $32, $33)" },
     .batch_max = STORE_BATCH_MAX,
     .for_worker = true,
     .encode = commit_encode,

@@ -103,6 +103,8 @@ static bool read_result(struct conversation *c, const struct store_row *row)
 {
     struct conversation_step *s = step_of(c, row->step);
     struct conversation_call *call = s ? call_of(c, s, row->index) : NULL;
+    if (call)
+        call->hidden = row->hidden;
     return call && (call->call_id || keep(c, &call->call_id, row->call_id)) &&
            (call->refused || keep(c, &call->refused, row->refused)) &&
            keep(c, &call->status, row->status) && keep(c, &call->error_code, row->error_code) &&
@@ -116,6 +118,9 @@ enum outcome conversation_read(struct conversation *c, struct arena *arena,
     for (size_t i = 0; i < count; i++) {
         bool fits = true;
         switch (rows[i].kind) {
+        case STORE_ROW_CONTEXT:
+            fits = keep_n(c, &c->context, &c->context_n, rows[i].content, rows[i].content_n);
+            break;
         case STORE_ROW_INPUT:
             fits = keep_n(c, &c->input, &c->input_n, rows[i].content, rows[i].content_n);
             break;

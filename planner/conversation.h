@@ -2,6 +2,7 @@
  * conversation.h -- what was said in a run, in nobody's dialect.
  *
  *     rows of read_steps()            struct conversation
+ *     context                  -->    context
  *     input                    -->    input
  *     items of step 1          -->    steps[0]: raw (the provider's own message) and
  *                                               its dialect; said (the same, neutral)
@@ -26,6 +27,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* One call with what it came to. */
 struct conversation_call {
@@ -37,6 +39,7 @@ struct conversation_call {
     const char *refused;    /* why the call was not made, or NULL */
     const char *text;       /* result or error; NULL: none */
     size_t text_n;
+    int64_t hidden; /* > 0: it has so many bytes, and was not read */
 };
 
 struct conversation_step {
@@ -51,6 +54,8 @@ struct conversation_step {
 };
 
 struct conversation {
+    const char *context; /* JSON, see context.h; NULL: nothing is stored */
+    size_t context_n;
     const char *input; /* JSON; NULL when it was not read */
     size_t input_n;
     struct conversation_step *steps; /* in their order */

@@ -20,6 +20,7 @@ void history_free(struct history *h)
     if (!h)
         return;
     buf_release(&h->text);
+    free(h->steps);
     free(h);
 }
 
@@ -28,7 +29,9 @@ void history_forget(struct history *h)
     h->epoch = 0;
     h->known_step = 0;
     h->empty_turn = false;
-    h->stable_len = h->open_len = 0;
+    h->view = (struct store_view){ 0 };
+    h->head_len = h->stable_len = h->open_len = 0;
+    h->step_count = 0;
     buf_reset(&h->text);
 }
 
@@ -41,11 +44,23 @@ void history_cut(struct history *h, size_t len)
         h->text.data[len] = '\0';
 }
 
+struct history_step *history_step(struct history *h, int step)
+{
+    if (h->step_count > 0 && h->steps[h->step_count - 1].step == step)
+        return &h->steps[h->step_count - 1];
+    if (h->step_count == h->step_room) {
+        h->step_room = h->step_room ? 2 * h->step_room : 16;
+        h->steps = xreallocarray(h->steps, h->step_room, sizeof *h->steps);
+    }
+    h->steps[h->step_count] = (struct history_step){ .step = step };
+    return &h->steps[h->step_count++];
+}
+
 /* ---- the cache ------------------------------------------------------------- */
 
 static size_t cost_of(const struct history *h)
 {
-    return sizeof *h + h->text.cap;
+    return sizeof *h + h->text.cap + h->step_room * sizeof *h->steps;
 }
 
 static struct history **bucket_of(const struct history_cache *cache, const struct uuid *run)

@@ -24,6 +24,7 @@
 #define PAWL_PLANNER_HISTORY_H
 
 #include "common/buf.h"
+#include "common/store.h"
 #include "common/uuid.h"
 
 #include <stdbool.h>
@@ -33,13 +34,24 @@
 #define HISTORY_CACHE_BYTES ((size_t)64 << 20) /* the default */
 #define HISTORY_TEXT_BYTES ((size_t)32 << 20)  /* of one run: a larger prompt is refused */
 
+/* What one step takes in the text; the same for whoever made it. */
+struct history_step {
+    int step;
+    size_t plan_bytes, result_bytes;
+    size_t emptied_bytes; /* its results, were the long ones only named; an estimate */
+};
+
 struct history {
     struct uuid run;
     int epoch;
-    int64_t model;   /* revision of the model that the text is written for */
-    int known_step;  /* plans up to this step are in the text; 0: nothing is */
-    bool empty_turn; /* the last plan in it said nothing and asked for nothing */
+    int64_t model;          /* revision of the model that the text is written for */
+    int known_step;         /* plans up to this step are in the text; 0: nothing is */
+    bool empty_turn;        /* the last plan in it said nothing and asked for nothing */
+    struct store_view view; /* what the text shows of the run */
     struct buf text;
+    size_t head_len;            /* instructions and input */
+    struct history_step *steps; /* in their order, from the first that is shown */
+    size_t step_count, step_room;
     size_t stable_len;
     size_t open_len; /* of the text before it was closed to be sent */
 
@@ -52,6 +64,9 @@ struct history *history_new(const struct uuid *run);
 void history_free(struct history *h);            /* NULL is fine */
 void history_forget(struct history *h);          /* knows nothing any more; keeps its memory */
 void history_cut(struct history *h, size_t len); /* forgets what stands behind */
+
+/* The record of a step whose plan is being added; a step's may be asked for again. */
+struct history_step *history_step(struct history *h, int step);
 
 struct history_cache {
     struct history **buckets;

@@ -17,11 +17,13 @@ static bool is_one_of(const char *word, const char *const *words)
 static const char *const quota_words[] = { "insufficient_quota", "billing_hard_limit_reached",
                                            "billing_not_active", "enforced_spend_limit_reached",
                                            NULL };
-static const char *const final_words[] = {
-    "invalid_request_error",   "authentication_error", "invalid_api_key",
-    "permission_error",        "not_found_error",      "model_not_found",
-    "context_length_exceeded", "content_filter",       NULL
-};
+/* The prompt is too long: the words of OpenAI, of llama.cpp's server and of Anthropic. */
+static const char *const length_words[] = { "context_length_exceeded", "exceed_context_size_error",
+                                            "request_too_large", NULL };
+static const char *const final_words[] = { "invalid_request_error", "authentication_error",
+                                           "invalid_api_key",       "permission_error",
+                                           "not_found_error",       "model_not_found",
+                                           "content_filter",        NULL };
 
 /* Inside an answer there is no status; some servers give it as `code`. */
 static long status_of(const json_t *error)
@@ -66,6 +68,11 @@ void model_error(long status, const json_t *answer, const char *secret, struct m
         return;
     }
     long known = status ? status : status_of(error);
+    if (is_one_of(code, length_words) || is_one_of(type, length_words)) {
+        (void)model_reply_fail(reply, REFUSED, "prompt_too_large", "the prompt is too long: %s",
+                               words);
+        return;
+    }
     if (known) {
         (void)model_reply_fail(reply, model_status_outcome(known), model_status_code(known),
                                "HTTP %ld: %s", known, words);

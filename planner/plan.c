@@ -56,6 +56,8 @@ static void claim_enter(struct plan *p)
         .known_step = p->history->known_step,
         .known_epoch = p->history->epoch,
         .alone = p->alone,
+        .has_view = p->history->known_step > 0 || p->view_moved,
+        .view = p->history->known_step > 0 ? p->history->view : p->context.view,
     };
     p->ports->claim(p->ports->self, p, p->ticket, &request);
 }
@@ -65,9 +67,10 @@ static void take_claim(struct plan *p, const struct store_plan_claim *claim)
     p->step = claim->step;
     p->epoch = claim->epoch;
     p->version = claim->version;
-    p->failures = claim->failures;
-    if (!p->model)
+    if (!p->model) { /* not asked again by us */
+        p->failures = claim->failures;
         p->model_at = claim->model_at;
+    }
     p->revision = claim->revision;
     p->left_ms = claim->left_ms;
     p->plan = (struct store_commit_plan){
@@ -90,6 +93,13 @@ static void take_claim(struct plan *p, const struct store_plan_claim *claim)
     p->history->epoch = claim->epoch;
 }
 
+/* A view that we have moved is stored with what comes of it, and not before. */
+static void take_context(struct plan *p)
+{
+    if (!p->view_moved)
+        context_read(&p->context, p->conversation.context, p->conversation.context_n);
+}
+
 static enum plan_state claim_answer(struct plan *p, const struct plan_event *ev)
 {
     if (ev->outcome == RETRY)
@@ -109,6 +119,7 @@ static enum plan_state claim_answer(struct plan *p, const struct plan_event *ev)
     if (conversation_read(&p->conversation, &p->scratch, ev->claim->rows, ev->claim->row_count,
                           &p->why) != OK)
         return commit_with(p, STORE_PLAN_FAIL, "prompt_too_large", p->why.text);
+    take_context(p);
     return PLAN_LOAD;
 }
 
@@ -127,6 +138,7 @@ static bool is_last_step(const struct plan *p)
 
 static enum outcome make_prompt(struct plan *p, struct error *err)
 {
+    context_begin(&p->context, p->model->def);
     const struct agent_def *def = p->agent->def;
     const struct tool_def **tools =
         arena_alloc_array(&p->scratch, def->tool_count + 1, sizeof *tools);
@@ -136,7 +148,7 @@ static enum outcome make_prompt(struct plan *p, struct error *err)
         tools[i] = p->agent->tools[i].def;
     const struct prompt_frame frame = { p->model->def, def->instructions, tools, def->tool_count };
     enum outcome outcome = prompt_extend(p->dialect, &frame, is_last_step(p), &p->conversation,
-                                         &p->scratch, p->history, err);
+                                         &p->context.view, &p->scratch, p->history, err);
     p->history->model = p->model->seq;
     arena_free(&p->scratch);
     return outcome;
@@ -172,6 +184,39 @@ static enum plan_state wait_for_provider(struct plan *p, int64_t wait_ms)
     return next;
 }
 
+static enum plan_state fail_full(struct plan *p, const char *who)
+{
+    (void)fail(&p->why, REFUSED,
+               "%s, although everything but the instructions, the tools, the input and the newest "
+               "step is left out; shorten these, or use a model with a larger context_window",
+               who);
+    return commit_with(p, STORE_PLAN_FAIL, "prompt_too_large", p->why.text);
+}
+
+/* What was shown too much is not sent: the claim, which is ours, is asked again, and
+ * brings the run by the new view.                                            */
+static enum plan_state fit_prompt(struct plan *p)
+{
+    const struct model_def *model = p->model->def;
+    switch (context_fit(&p->context, model, p->history)) {
+    case CONTEXT_FITS:
+        p->estimate = context_estimate(&p->context, p->history->text.len);
+        return PLAN_THINK;
+    case CONTEXT_MOVED:
+        log_event(LOG_INFO, "prompt over its budget: less of the run is shown",
+                  LOG_UUID("run_id", &p->run), LOG_INT("step", p->step),
+                  LOG_INT("prompt_bytes", (int64_t)p->history->text.len),
+                  LOG_INT("left_out", p->context.view.left_out),
+                  LOG_INT("emptied", p->context.view.emptied),
+                  LOG_INT("result_bytes", p->context.view.result_bytes), LOG_END);
+        p->view_moved = true;
+        history_forget(p->history);
+        return PLAN_CLAIM;
+    case CONTEXT_FULL: break;
+    }
+    return fail_full(p, "the prompt is larger than the context_window of the model");
+}
+
 static enum plan_state load_answer(struct plan *p, const struct plan_event *ev)
 {
     if (ev->outcome == RETRY)
@@ -204,7 +249,7 @@ static enum plan_state load_answer(struct plan *p, const struct plan_event *ev)
     }
     if (make_prompt(p, &p->why) != OK)
         return commit_with(p, STORE_PLAN_FAIL, "prompt_too_large", p->why.text);
-    return PLAN_THINK;
+    return fit_prompt(p);
 }
 
 /* ---- think ------------------------------------------------------------------------ */
@@ -227,6 +272,13 @@ static void think_enter(struct plan *p)
     p->ports->think(p->ports->self, p, p->ticket, &request);
 }
 
+/* Only runs that have a budget, or had one, carry it. */
+static void keep_context(struct plan *p)
+{
+    if (p->model->def->context_window > 0 || p->context.view.result_bytes > 0)
+        p->plan.context = context_write(&p->context, &p->arena);
+}
+
 static void count_usage(struct plan *p)
 {
     const struct model_usage *usage = &p->reply->usage;
@@ -237,6 +289,8 @@ static void count_usage(struct plan *p)
     p->plan.tokens_reasoning = usage->tokens_reasoning;
     p->plan.cost_micros = model_cost_micros(&p->model->def->price, usage);
     p->plan.duration_ms = p->reply->took_ms < INT32_MAX ? (int)p->reply->took_ms : INT32_MAX;
+    context_count(&p->context, p->history->text.len, usage->tokens_in);
+    keep_context(p);
 }
 
 /* The step is tried again after wait_ms, by whoever is free then, with the model at
@@ -260,6 +314,29 @@ static int64_t wait_of(struct plan *p, int failures)
     return asked_ms > wait_ms ? asked_ms + (int64_t)((double)asked_ms * 0.1 * dice) : wait_ms;
 }
 
+/* The provider counts otherwise than we do, or the model was published with another
+ * window than it has: with a stricter budget the run goes on.                */
+static bool can_be_shorter(struct plan *p)
+{
+    context_refuse(&p->context, p->model->def, p->history->text.len);
+    if (!context_move(&p->context, p->model->def, p->history))
+        return false;
+    keep_context(p);
+    return true;
+}
+
+/* Not every provider has a word for it: a bare 400 means a prompt that is too long if
+ * the prompt was about to be too long, and is asked about once more then.     */
+static bool is_too_long(const struct plan *p)
+{
+    const struct model_reply *reply = p->reply;
+    int64_t window = p->model->def->context_window;
+    if (reply->outcome != REFUSED || window == 0)
+        return false;
+    return strcmp(reply->code, "prompt_too_large") == 0 ||
+           (strcmp(reply->code, "bad_request") == 0 && p->estimate > window / 4 * 3);
+}
+
 static enum plan_state think_failed(struct plan *p)
 {
     const struct model_reply *reply = p->reply;
@@ -269,11 +346,15 @@ static enum plan_state think_failed(struct plan *p)
               LOG_INT("failures", failures), LOG_WHY(&reply->error), LOG_END);
     bool used_up = failures >= p->model->def->attempts;
     bool last = p->model_at + 1 >= (int)p->agent->def->model_count;
+    if (is_too_long(p) && !used_up && can_be_shorter(p))
+        return try_again(p, p->model_at, failures, 0);
     if (fallback_moves_on(p->agent->def, p->model_at, failures, reply) ||
         (reply->outcome == RETRY && used_up && !last))
         return try_again(p, p->model_at + 1, 0, 0);
     if (reply->outcome == RETRY && !used_up)
         return try_again(p, p->model_at, failures, wait_of(p, failures));
+    if (is_too_long(p))
+        return fail_full(p, "the model refused the prompt as too long");
     const char *code = reply->outcome == RETRY ? "model_failed" : "model_refused";
     char *text = reply->outcome == RETRY
                      ? arena_printf(&p->arena, "the model failed %d times; last: %s", failures,

@@ -1,6 +1,7 @@
 /*
  * plan.h -- one step of one run, from the doorbell to the doorbells of its calls.
  *
+ *       <-------- what is shown was too much: read again
  *     claim --> load --> think --> commit --> ring --> done
  *      | ^       | |        |         ^  |               ^
  *      | +-------+ +--------+---------+  +---------------+
@@ -35,6 +36,7 @@
 #include "common/registry.h"
 #include "common/store.h"
 #include "common/uuid.h"
+#include "planner/context.h"
 #include "planner/conversation.h"
 #include "planner/history.h"
 #include "planner/model.h"
@@ -123,6 +125,9 @@ struct plan {
     struct history *history; /* of the run, while we have it */
     bool keep_history;
     struct conversation conversation; /* in scratch, until the prompt is made */
+    struct context context;           /* what of the run the prompt shows */
+    bool view_moved;                  /* by us: the claim does not say it any more */
+    int64_t estimate;                 /* tokens of the prompt */
     struct arena scratch;
 
     const struct registry_agent *agent;

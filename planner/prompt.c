@@ -2,7 +2,9 @@
 
 #include "common/json.h"
 #include "common/memory.h"
+#include "planner/context.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- results ------------------------------------------------------------------ */
@@ -39,8 +41,24 @@ static const char *with_words(const char *words, const struct conversation_call 
     return out;
 }
 
+/* A long result of an emptied step.  Whether it happened is said all the same. */
+static const char *hidden_text(const struct conversation_call *call, struct arena *arena, size_t *n)
+{
+    const struct result_words *words = words_of(call->status);
+    const char *what = words && words->words ? words->words : "The call succeeded";
+    const char *out =
+        arena_printf(arena,
+                     "%s. [%lld bytes came back, which are no longer shown, to make room. Call the "
+                     "tool again if you need them and repeating it does no harm.]",
+                     what, (long long)call->hidden);
+    *n = out ? strlen(out) : 0;
+    return out;
+}
+
 const char *prompt_result_text(const struct conversation_call *call, struct arena *arena, size_t *n)
 {
+    if (call->hidden > 0)
+        return hidden_text(call, arena, n);
     if (call->refused) {
         const char *out = arena_printf(arena, "Not executed: %s", call->refused);
         *n = out ? strlen(out) : 0;
@@ -55,8 +73,82 @@ const char *prompt_result_text(const struct conversation_call *call, struct aren
     return call->text ? call->text : "";
 }
 
+/* ---- results that are too long to be shown whole ------------------------------- */
+
+static bool inside_character(char byte)
+{
+    return ((unsigned char)byte & 0xc0) == 0x80;
+}
+
+/* Its beginning and its end, of about `keep` bytes together. */
+static const char *ends_of(const char *text, size_t n, size_t keep, struct arena *arena,
+                           size_t *out_n)
+{
+    size_t head = keep / 4 * 3, tail = n - keep / 4;
+    while (head > 0 && inside_character(text[head]))
+        head--;
+    while (tail < n && inside_character(text[tail]))
+        tail++;
+    char note[100];
+    int note_n =
+        snprintf(note, sizeof note, "\n[... %zu bytes are left out here ...]\n", tail - head);
+    *out_n = head + (size_t)note_n + (n - tail);
+    char *out = arena_alloc(arena, *out_n + 1);
+    if (!out)
+        return NULL;
+    memcpy(out, text, head);
+    memcpy(out + head, note, (size_t)note_n);
+    memcpy(out + head + note_n, text + tail, n - tail);
+    return out;
+}
+
+/* How much of each result may be shown, so that all together take no more than
+ * `limit`: short ones are shown whole, and the long ones share what is left.  */
+static size_t fair_share(const struct prompt_result *results, size_t count, size_t limit)
+{
+    size_t share = limit / count;
+    for (bool grew = true; grew;) {
+        size_t left = limit, long_ones = 0;
+        for (size_t i = 0; i < count; i++) {
+            if (results[i].text_n <= share)
+                left -= results[i].text_n;
+            else
+                long_ones++;
+        }
+        grew = long_ones > 0 && left / long_ones > share;
+        if (grew)
+            share = left / long_ones;
+    }
+    return share;
+}
+
+static bool bound_results(struct prompt_result *results, size_t count, size_t limit,
+                          struct arena *arena)
+{
+    size_t all = 0;
+    for (size_t i = 0; i < count; i++)
+        all += results[i].text_n;
+    if (limit == 0 || all <= limit)
+        return true;
+    size_t share = fair_share(results, count, limit);
+    for (size_t i = 0; i < count; i++) {
+        struct prompt_result *r = &results[i];
+        if (r->text_n > share)
+            r->text = ends_of(r->text, r->text_n, share, arena, &r->text_n);
+        if (!r->text)
+            return false;
+    }
+    return true;
+}
+
+static size_t saved_if_emptied(const struct conversation_call *call, size_t shown)
+{
+    bool is_long = call->hidden == 0 && !call->refused && call->text_n > CONTEXT_SHORT_BYTES;
+    return is_long && shown > CONTEXT_NAMED_BYTES ? shown - CONTEXT_NAMED_BYTES : 0;
+}
+
 static bool add_results(const struct dialect *dialect, const struct conversation_step *step,
-                        struct arena *arena, struct buf *text)
+                        struct arena *arena, struct history *h)
 {
     if (step->call_count == 0)
         return true;
@@ -71,21 +163,49 @@ static bool add_results(const struct dialect *dialect, const struct conversation
         if (!r->text)
             return false;
     }
-    return results && dialect->add_results(text, results, step->call_count);
+    size_t before = h->text.len, saved = 0;
+    if (!results || !bound_results(results, step->call_count, (size_t)h->view.result_bytes, arena))
+        return false;
+    for (size_t i = 0; i < step->call_count; i++)
+        saved += saved_if_emptied(&step->calls[i], results[i].text_n);
+    if (!dialect->add_results(&h->text, results, step->call_count))
+        return false;
+    struct history_step *record = history_step(h, step->step);
+    record->result_bytes = h->text.len - before;
+    record->emptied_bytes = record->result_bytes - saved;
+    return true;
 }
 
 /* ---- the prompt ----------------------------------------------------------------- */
 
+/* What is not in the prompt is said to be missing, where the model looks first. */
+static bool say_input(const struct dialect *dialect, const char *input, size_t n, int left_out,
+                      struct buf *text)
+{
+    if (left_out == 0)
+        return dialect->add_user(text, input, n);
+    AUTO_BUF struct buf said;
+    buf_init(&said, HISTORY_TEXT_BYTES);
+    return buf_add(&said, input, n) &&
+           buf_printf(&said,
+                      "\n\n[Steps 1 to %d of your work on this are left out below, to make room. "
+                      "What was done in them is done.]",
+                      left_out) &&
+           dialect->add_user(text, said.data, said.len);
+}
+
 /* A string is said as it is; any other JSON value as its text. */
-static bool add_input(const struct dialect *dialect, const struct conversation *c, struct buf *text)
+static bool add_input(const struct dialect *dialect, const struct conversation *c, int left_out,
+                      struct buf *text)
 {
     const struct json_limits limits = { SIZE_MAX, JSON_DEPTH_MAX };
     json_t *value;
     if (json_read(c->input, c->input_n, &limits, &value, NULL) != OK || !json_is_string(value)) {
         json_decref(value);
-        return dialect->add_user(text, c->input, c->input_n);
+        return say_input(dialect, c->input, c->input_n, left_out, text);
     }
-    bool fits = dialect->add_user(text, json_string_value(value), json_string_length(value));
+    bool fits =
+        say_input(dialect, json_string_value(value), json_string_length(value), left_out, text);
     json_decref(value);
     return fits;
 }
@@ -131,23 +251,27 @@ static bool add_steps(const struct dialect *dialect, const struct conversation *
 {
     for (size_t i = 0; i < c->step_count; i++) {
         const struct conversation_step *step = &c->steps[i];
+        size_t before = h->text.len;
         if (step->raw &&
             (!add_turn(dialect, step, &h->text) ||
              !follow_up(dialect, prompt_is_empty_turn(step->said, step->said_count), h)))
             return false;
+        if (step->raw)
+            history_step(h, step->step)->plan_bytes = h->text.len - before;
         if (step->step > h->known_step)
             h->known_step = step->step;
         if (step->step == h->known_step)
             h->stable_len = h->text.len; /* its results may still be replaced */
-        if (!add_results(dialect, step, arena, &h->text))
+        if (!add_results(dialect, step, arena, h))
             return false;
     }
     return true;
 }
 
 enum outcome prompt_extend(const struct dialect *dialect, const struct prompt_frame *frame,
-                           bool answer_only, const struct conversation *c, struct arena *arena,
-                           struct history *h, struct error *err)
+                           bool answer_only, const struct conversation *c,
+                           const struct store_view *view, struct arena *arena, struct history *h,
+                           struct error *err)
 {
     bool fits = true;
     if (!c->input && h->known_step == 0)
@@ -156,8 +280,9 @@ enum outcome prompt_extend(const struct dialect *dialect, const struct prompt_fr
         int epoch = h->epoch;
         history_forget(h);
         h->epoch = epoch;
-        fits = dialect->begin(&h->text, frame) && add_input(dialect, c, &h->text);
-        h->stable_len = h->text.len;
+        h->view = *view;
+        fits = dialect->begin(&h->text, frame) && add_input(dialect, c, view->left_out, &h->text);
+        h->head_len = h->stable_len = h->text.len;
     }
     fits = fits && add_steps(dialect, c, arena, h);
     h->open_len = h->text.len;
@@ -172,6 +297,7 @@ bool prompt_add_answer(const struct dialect *dialect, const struct model_reply *
                        struct history *h)
 {
     history_cut(h, h->open_len);
+    const size_t before = h->text.len;
     const struct prompt_turn turn = { .raw = reply->raw, .raw_n = reply->raw_n };
     if (!dialect->add_turn(&h->text, &turn) ||
         !follow_up(dialect, prompt_is_empty_turn(reply->items, reply->item_count), h)) {
@@ -180,5 +306,6 @@ bool prompt_add_answer(const struct dialect *dialect, const struct model_reply *
     }
     h->known_step = step;
     h->stable_len = h->text.len;
+    history_step(h, step)->plan_bytes = h->stable_len - before;
     return true;
 }

@@ -25,11 +25,12 @@
 /* Appends to the history's text what the conversation has on top of it, and closes
  * it: h->text is the body of a request then.  Afterwards known_step is that of the
  * last step whose plan is in it.  What was said in another dialect is said again in
- * this one.  `answer_only`: the model is to answer now, without tools.       */
+ * this one.  `answer_only`: the model is to answer now, without tools.  `view`: by
+ * what view the conversation was read, and how much of results is shown.      */
 MUST_CHECK enum outcome prompt_extend(const struct dialect *dialect,
                                       const struct prompt_frame *frame, bool answer_only,
-                                      const struct conversation *c, struct arena *arena,
-                                      struct history *h, struct error *err);
+                                      const struct conversation *c, const struct store_view *view,
+                                      struct arena *arena, struct history *h, struct error *err);
 
 /* The model's answer to the prompt was committed as the plan of `step`: now it is
  * part of the history.  False when it does not fit: then the history forgets all

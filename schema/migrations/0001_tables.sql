@@ -346,6 +346,7 @@ CREATE TABLE pawl.agent_step_content (
     tokens_reasoning bigint,   -- of tokens_out
     cost_micros   bigint,
     duration_ms   int,
+    context       json,        -- what its prompt showed of the run, and what it counted: planner/context.h
     created_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (run_id, step, index, version)
 ) PARTITION BY RANGE (run_id);
@@ -495,6 +496,18 @@ $$;
 CREATE FUNCTION pawl.newest_plan(p_run uuid, p_step int, p_lo uuid, p_hi uuid) RETURNS SETOF pawl.agent_step_content LANGUAGE sql STABLE AS $$
     SELECT * FROM pawl.agent_step_content c
     WHERE c.run_id = p_run AND c.step = p_step AND c.index = 0 AND c.run_id BETWEEN p_lo AND p_hi ORDER BY c.version DESC LIMIT 1
+$$;
+
+-- What the last prompt of a run showed of it: that of an attempt at this step
+-- that failed, or of the plan before it.
+CREATE FUNCTION pawl.last_context(p_run uuid, p_step int, p_lo uuid, p_hi uuid) RETURNS json LANGUAGE sql STABLE AS $$
+    SELECT coalesce(
+        (SELECT c.context FROM pawl.agent_step_content c
+         WHERE c.run_id = p_run AND c.step = p_step AND c.index = 0 AND c.context IS NOT NULL AND c.run_id BETWEEN p_lo AND p_hi
+         ORDER BY c.version DESC LIMIT 1),
+        (SELECT c.context FROM pawl.agent_step_content c
+         WHERE c.run_id = p_run AND c.step = p_step - 1 AND c.index = 0 AND c.context IS NOT NULL AND c.run_id BETWEEN p_lo AND p_hi
+         ORDER BY c.version DESC LIMIT 1))
 $$;
 
 CREATE FUNCTION pawl.action_at(p_run uuid, p_step int, p_index int, p_version int, p_lo uuid, p_hi uuid)

@@ -122,45 +122,74 @@ $$;
 -- on, up to the step before the current one.  p_known = n: the caller has the
 -- plans up to step n, and the results up to step n - 1.
 --
--- rows: input    content = the input as JSON
+-- A long run is not shown whole: steps up to `left_out` are not read at all, and
+-- of the results of steps up to `emptied` nothing but how long they are, unless
+-- they are short.  Where that stands is stored beside each plan (`context`).
+-- With p_known = 0 the three arrays say it instead, where they are not null;
+-- otherwise they say what the caller's text shows, and if that is not what is
+-- stored, then somebody else has moved it and all is read.
+--
+-- rows: context  content = the stored context, when there is one
+--       input    content = the input as JSON
 --       item     one item of a plan; `raw` on the first one of a step, with its dialect
---       result   of the call (step, index): status, and content = result or error
-CREATE FUNCTION pawl.read_steps(p_run uuid[], p_known int[])
+--       result   of the call (step, index): status, and content = result or error,
+--                or `hidden` = how many bytes it has
+CREATE FUNCTION pawl.read_steps(
+    p_run uuid[], p_known int[], p_left_out int[] DEFAULT NULL, p_emptied int[] DEFAULT NULL, p_result_bytes int[] DEFAULT NULL)
 RETURNS TABLE (item int, kind text, step int, index int, type text, content text, call_id text, tool text, arguments text,
-               refused text, raw text, status text, error_code text, dialect text)
+               refused text, raw text, status text, error_code text, dialect text, hidden bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
 #variable_conflict use_column
 DECLARE
+    c_short constant int := 200; -- a result of so many bytes costs less than the words that would take its place
     v_lo uuid;
     v_hi uuid;
 BEGIN
     SELECT (array_agg(x ORDER BY x))[1], (array_agg(x ORDER BY x DESC))[1] INTO v_lo, v_hi FROM unnest(p_run) x WHERE x IS NOT NULL;
     RETURN QUERY
-    WITH wanted AS MATERIALIZED (
-        SELECT (u.n - 1)::int AS item, u.known, r.run_id, r.step AS now_step
-        FROM unnest(p_run, p_known) WITH ORDINALITY AS u (run, known, n) JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
+    WITH asked AS MATERIALIZED (
+        SELECT (u.n - 1)::int AS item, u.known, u.left_out, u.emptied, u.result_bytes, r.run_id, r.step AS now_step,
+               last_context(r.run_id, r.step, v_lo, v_hi) AS context
+        FROM unnest(p_run, p_known, p_left_out, p_emptied, p_result_bytes)
+             WITH ORDINALITY AS u (run, known, left_out, emptied, result_bytes, n)
+        JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
+    ), wanted AS MATERIALIZED (
+        SELECT a.item, a.run_id, a.now_step, a.context,
+               CASE WHEN (coalesce(a.left_out, 0), coalesce(a.emptied, 0), coalesce(a.result_bytes, 0))
+                         = (s.left_out, s.emptied, s.result_bytes) THEN a.known ELSE 0 END AS known,
+               CASE WHEN a.known = 0 THEN coalesce(a.left_out, s.left_out) ELSE s.left_out END AS left_out,
+               CASE WHEN a.known = 0 THEN coalesce(a.emptied, s.emptied) ELSE s.emptied END AS emptied
+        FROM asked a
+        CROSS JOIN LATERAL (SELECT coalesce((a.context ->> 'left_out')::int, 0) AS left_out,
+                                   coalesce((a.context ->> 'emptied')::int, 0) AS emptied,
+                                   coalesce((a.context ->> 'result_bytes')::int, 0) AS result_bytes) s
     ), stable AS MATERIALIZED (
-        SELECT w.item, w.run_id, w.known, s.step, v.version, v.epoch
+        SELECT w.item, w.run_id, w.known, w.emptied, s.step, v.version, v.epoch
         FROM wanted w
-        CROSS JOIN LATERAL generate_series(greatest(w.known, 1), w.now_step - 1) AS s (step)
+        CROSS JOIN LATERAL generate_series(greatest(w.known, w.left_out + 1), w.now_step - 1) AS s (step)
         CROSS JOIN LATERAL newest_plan(w.run_id, s.step, v_lo, v_hi) v
     )
-    SELECT w.item, 'input', 0, 0, NULL::text, i.input::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
-           NULL::text, NULL::text, NULL::text
+    SELECT w.item, 'context', 0, 0, NULL::text, w.context::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
+           NULL::text, NULL::text, NULL::text, NULL::bigint
+    FROM wanted w WHERE w.context IS NOT NULL
+    UNION ALL
+    SELECT w.item, 'input', 0, 0, NULL, i.input::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     FROM wanted w JOIN LATERAL input_at(w.run_id, v_lo, v_hi) i ON true WHERE w.known = 0
     UNION ALL
     SELECT s.item, 'item', c.step, c.index, c.type::text, c.content, c.call_id, c.tool, c.arguments, c.refused, c.raw::text, NULL, NULL,
-           c.dialect
+           c.dialect, NULL
     FROM stable s JOIN LATERAL items_of(s.run_id, s.step, s.version, v_lo, v_hi) c ON true
     WHERE s.step > s.known
     UNION ALL
-    SELECT s.item, 'result', c.step, c.index, NULL, coalesce(a.result, a.error), c.call_id, NULL, NULL, c.refused, NULL,
-           a.status::text, a.error_code, NULL
+    SELECT s.item, 'result', c.step, c.index, NULL, CASE WHEN h.hidden IS NULL THEN coalesce(a.result, a.error) END, c.call_id, NULL,
+           NULL, c.refused, NULL, a.status::text, a.error_code, NULL, h.hidden
     FROM stable s
     JOIN LATERAL items_of(s.run_id, s.step, s.version, v_lo, v_hi) c ON c.type = 'function_call'
     LEFT JOIN LATERAL newest_action(s.run_id, s.step, c.index, v_lo, v_hi) a ON a.plan_version = s.version AND a.epoch = s.epoch
+    CROSS JOIN LATERAL (SELECT CASE WHEN s.step <= s.emptied AND octet_length(coalesce(a.result, a.error)) > c_short
+                                    THEN octet_length(coalesce(a.result, a.error))::bigint END AS hidden) h
     ORDER BY 1, 3, 2, 4;
 END
 $$;
@@ -184,7 +213,8 @@ CREATE FUNCTION pawl.commit_plans(
     c_revision bigint[], c_arguments text[], c_digest bytea[], c_refused text[],
     -- of each plan again: who can read `raw`, and what the provider counts apart
     p_dialect text[] DEFAULT NULL, p_tokens_reasoning bigint[] DEFAULT NULL, p_tokens_written bigint[] DEFAULT NULL,
-    p_model_at int[] DEFAULT NULL, p_failures int[] DEFAULT NULL -- of a retry: what the next claim sees
+    p_model_at int[] DEFAULT NULL, p_failures int[] DEFAULT NULL, -- of a retry: what the next claim sees
+    p_context text[] DEFAULT NULL
 ) RETURNS TABLE (item int, answer text, status text, open_calls int, next_step int, event_id bigint)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
@@ -232,7 +262,7 @@ BEGIN
 
     INSERT INTO agent_step_content (run_id, step, index, version, epoch, type, content, raw, call_id, tool, revision, arguments,
                                     digest, refused, dialect, token, incarnation, model, tokens_in, tokens_out, tokens_cached,
-                                    tokens_reasoning, tokens_written, cost_micros, duration_ms)
+                                    tokens_reasoning, tokens_written, cost_micros, duration_ms, context)
     SELECT p_run[c.item + 1], p_step[c.item + 1], c.index, p_version[c.item + 1], p_epoch[c.item + 1], c.type, c.content,
            c.raw::json, c.call_id, c.tool, c.revision, c.arguments, c.digest, c.refused,
            CASE c.index WHEN 0 THEN p_dialect[c.item + 1] END,
@@ -240,7 +270,8 @@ BEGIN
            CASE c.index WHEN 0 THEN p_model[c.item + 1] END, CASE c.index WHEN 0 THEN p_tokens_in[c.item + 1] END,
            CASE c.index WHEN 0 THEN p_tokens_out[c.item + 1] END, CASE c.index WHEN 0 THEN p_tokens_cached[c.item + 1] END,
            CASE c.index WHEN 0 THEN p_tokens_reasoning[c.item + 1] END, CASE c.index WHEN 0 THEN p_tokens_written[c.item + 1] END,
-           CASE c.index WHEN 0 THEN p_cost_micros[c.item + 1] END, CASE c.index WHEN 0 THEN p_duration_ms[c.item + 1] END
+           CASE c.index WHEN 0 THEN p_cost_micros[c.item + 1] END, CASE c.index WHEN 0 THEN p_duration_ms[c.item + 1] END,
+           CASE c.index WHEN 0 THEN p_context[c.item + 1]::json END
     FROM unnest(c_item, c_index, c_type, c_content, c_raw, c_call_id, c_tool, c_revision, c_arguments, c_digest, c_refused)
          AS c (item, index, type, content, raw, call_id, tool, revision, arguments, digest, refused)
     WHERE c.item = ANY (v_item) AND p_outcome[c.item + 1] <> 'handed_back';
@@ -248,11 +279,11 @@ BEGIN
     IF p_outcome && ARRAY['retry', 'fail'] THEN
     INSERT INTO agent_step_content (run_id, step, index, version, epoch, type, content, refused, token, incarnation, model,
                                     tokens_in, tokens_out, tokens_cached, tokens_reasoning, tokens_written, cost_micros,
-                                    duration_ms)
+                                    duration_ms, context)
     SELECT p_run[i + 1], p_step[i + 1], 0, p_version[i + 1], p_epoch[i + 1], 'error',
            coalesce(p_code[i + 1], 'error') || ': ' || coalesce(left(p_error[i + 1], 1000), ''), NULL, p_token[i + 1], p_worker,
            p_model[i + 1], p_tokens_in[i + 1], p_tokens_out[i + 1], p_tokens_cached[i + 1], p_tokens_reasoning[i + 1],
-           p_tokens_written[i + 1], p_cost_micros[i + 1], p_duration_ms[i + 1]
+           p_tokens_written[i + 1], p_cost_micros[i + 1], p_duration_ms[i + 1], p_context[i + 1]::json
     FROM unnest(v_item) i
     WHERE p_outcome[i + 1] IN ('retry', 'fail') AND NOT EXISTS (SELECT FROM unnest(c_item, c_index) c (item, index) WHERE c.item = i AND c.index = 0);
     END IF;

@@ -61,7 +61,7 @@ void got_accept(void *arg, enum outcome outcome, const struct store_accepted *a,
 void got_plan(void *arg, enum outcome outcome, const struct store_plan_claim *claim,
               const struct error *err)
 {
-    static const char *const kinds[] = { "input", "item", "result" };
+    static const char *const kinds[] = { "context", "input", "item", "result" };
     struct got *g = arg;
     size_t n = 0;
     note(g, outcome, err);

@@ -284,11 +284,14 @@ static void test_unreadable_history(void **state)
     world_sql(&world, "ALTER FUNCTION pawl.read_steps RENAME TO real_steps");
     world_sql(
         &world,
-        "CREATE FUNCTION pawl.read_steps(p_run uuid[], p_known int[]) RETURNS TABLE (item int, "
+        "CREATE FUNCTION pawl.read_steps(p_run uuid[], p_known int[], p_left_out int[], p_emptied "
+        "int[], p_result_bytes int[]) RETURNS TABLE (item int, "
         "kind text, step int, index int, type text, content text, call_id text, tool text, "
-        "arguments text, refused text, raw text, status text, error_code text) LANGUAGE "
+        "arguments text, refused text, raw text, status text, error_code text, dialect text, "
+        "hidden bigint) LANGUAGE "
         "plpgsql AS $$ BEGIN IF '%s'::uuid = ANY (p_run) THEN RAISE 'this history is cursed'; "
-        "END IF; RETURN QUERY SELECT * FROM pawl.real_steps(p_run, p_known); END $$",
+        "END IF; RETURN QUERY SELECT * FROM pawl.real_steps(p_run, p_known, p_left_out, "
+        "p_emptied, p_result_bytes); END $$",
         id);
     for (int i = 0; i < N; i++) {
         struct store_claim_plan c = { .token = uuid_v4(), .run = run[i] };

@@ -35,6 +35,9 @@ class Streamed(Reply):
     def reason(self):
         return "stop"
 
+    def usage(self, ask):
+        return {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+
     def serve(self, handler, ask):
         handler.send_response(200)
         handler.send_header("Content-Type", "text/event-stream")
@@ -47,8 +50,7 @@ class Streamed(Reply):
             if at == 1 and self.pause is not None and not pass_gate(handler, self.pause):
                 return False
         self.chunk(handler, {"choices": [{"index": 0, "delta": {}, "finish_reason": self.reason()}]})
-        self.chunk(handler, {"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5,
-                                                      "total_tokens": 15}})
+        self.chunk(handler, {"choices": [], "usage": self.usage(ask)})
         handler.wfile.write(b"data: [DONE]\n\n")
         return True
 

@@ -34,7 +34,7 @@ static void errors_come_inside_a_stream(void **state)
                         "unauthorized");
     assert_stream_fails(EVENT("{\"error\":{\"code\":\"context_length_exceeded\",\"type\":"
                               "\"invalid_request_error\",\"message\":\"too long\"}}"),
-                        REFUSED, "request_refused");
+                        REFUSED, "prompt_too_large");
     assert_stream_fails(EVENT("{\"error\":{\"code\":\"insufficient_quota\",\"message\":\"pay\"}}"),
                         REFUSED, "quota_spent");
     assert_stream_fails("event: error\n" EVENT("{\"error\":\"just words\"}"), RETRY,

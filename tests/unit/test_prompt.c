@@ -14,6 +14,7 @@
 #include <string.h>
 
 static struct model_def model = { .model = "m" };
+static const struct store_view whole = { 0 };
 static struct prompt_frame frame = { .model = &model, .instructions = "Be good." };
 
 static int set_up(void **state)
@@ -59,7 +60,7 @@ static json_t *extend(struct history *h, const struct store_row *rows, size_t co
     struct error err;
     arena_init(&arena, (size_t)1 << 20);
     assert_int_equal(conversation_read(&c, &arena, rows, count, &err), OK);
-    assert_int_equal(prompt_extend(&openai_chat, &frame, false, &c, &arena, h, &err), OK);
+    assert_int_equal(prompt_extend(&openai_chat, &frame, false, &c, &whole, &arena, h, &err), OK);
     arena_free(&arena);
     json_t *body =
         json_loadb(h->text.data, h->text.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
@@ -277,7 +278,8 @@ static void too_large_a_prompt_is_refused(void **state)
     struct error err;
     arena_init(&arena, (size_t)1 << 20);
     assert_int_equal(conversation_read(&c, &arena, whole_run, COUNT(whole_run), &err), OK);
-    assert_int_equal(prompt_extend(&openai_chat, &frame, false, &c, &arena, h, &err), REFUSED);
+    assert_int_equal(prompt_extend(&openai_chat, &frame, false, &c, &whole, &arena, h, &err),
+                     REFUSED);
     assert_int_equal(h->known_step, 0);
     arena_free(&arena);
     arena_init(&arena, 300);
@@ -295,7 +297,8 @@ static void without_input_there_is_no_prompt(void **state)
     struct error err;
     arena_init(&arena, (size_t)1 << 20);
     assert_int_equal(conversation_read(&c, &arena, whole_run + 1, 2, &err), OK);
-    assert_int_equal(prompt_extend(&openai_chat, &frame, false, &c, &arena, h, &err), REFUSED);
+    assert_int_equal(prompt_extend(&openai_chat, &frame, false, &c, &whole, &arena, h, &err),
+                     REFUSED);
     arena_free(&arena);
     history_free(h);
 }
