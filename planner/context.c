@@ -2,6 +2,7 @@
 
 #include "common/json.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum {
@@ -138,8 +139,6 @@ static void leave_out_up_to(struct choice *c, size_t end, int64_t target)
 {
     for (; c->bytes > target && c->out < end; c->out++)
         c->bytes -= shown(c, c->out);
-    if (c->emptied < c->out)
-        c->emptied = c->out;
 }
 
 /* How many of the oldest are not among the newest that take `room` together; the
@@ -173,7 +172,7 @@ bool context_move(struct context *c, const struct model_def *model, const struct
     choice.bytes = (int64_t)h->text.len;
     while (choice.emptied < choice.count && h->steps[choice.emptied].step <= c->view.emptied)
         choice.emptied++;
-    const size_t emptied_before = choice.emptied, newest = choice.count - 1;
+    const size_t emptied_before = choice.emptied;
 
     int64_t head = (int64_t)(h->head_len + (h->text.len - h->open_len));
     int64_t room = bytes_alike(c, budget_of(c, model)) - head;
@@ -181,10 +180,10 @@ bool context_move(struct context *c, const struct model_def *model, const struct
     size_t old = old_ones(&choice, room / 4);
     empty_up_to(&choice, old, target);
     leave_out_up_to(&choice, old, target);
-    leave_out_up_to(&choice, newest, target);
+    assert(choice.out <= choice.emptied); /* what is left out was emptied before */
 
     if (choice.out == 0 && choice.emptied == emptied_before)
-        return shrink_results(c, &h->steps[newest]);
+        return shrink_results(c, &h->steps[choice.count - 1]);
     if (choice.out > 0)
         c->view.left_out = h->steps[choice.out - 1].step;
     if (choice.emptied > 0)

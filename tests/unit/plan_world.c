@@ -68,14 +68,35 @@ static struct store_plan_claim claim;
 static struct store_row rows[64];
 static char raws[16][64];
 
-static void add_rows(struct world *w, int known)
+/* What pawl.read_steps shows: see there. */
+static struct store_view view_of(struct world *w, const struct store_claim_plan *request,
+                                 int *known)
 {
+    struct context stored;
+    context_read(&stored, w->context, strlen(w->context));
+    const struct store_view given = request->has_view ? request->view : (struct store_view){ 0 };
+    bool same = memcmp(&given, &stored.view, sizeof given) == 0;
+    struct store_view view = *known == 0 && request->has_view ? given : stored.view;
+    *known = same ? *known : 0;
+    return view;
+}
+
+static void add_rows(struct world *w, const struct store_claim_plan *request, int known)
+{
+    const char *result = w->result ? w->result : "seen";
+    const struct store_view view = view_of(w, request, &known);
     claim.rows = rows;
     claim.row_count = 0;
+    if (*w->context)
+        rows[claim.row_count++] = (struct store_row){ .kind = STORE_ROW_CONTEXT,
+                                                      .content = w->context,
+                                                      .content_n = strlen(w->context) };
     if (known == 0)
         rows[claim.row_count++] =
             (struct store_row){ .kind = STORE_ROW_INPUT, .content = "\"go\"", .content_n = 4 };
-    for (int s = 1; s < w->step; s++) {
+    w->read_anew += known == 0;
+    for (int s = view.left_out + 1; s < w->step; s++) {
+        bool hidden = s <= view.emptied && strlen(result) > CONTEXT_SHORT_BYTES;
         (void)snprintf(raws[s], sizeof raws[s], "{\"role\":\"assistant\",\"content\":\"step %d\"}",
                        s);
         if (s > known)
@@ -93,8 +114,9 @@ static void add_rows(struct world *w, int known)
                                                           .index = 0,
                                                           .call_id = "c",
                                                           .status = "succeeded",
-                                                          .content = "seen",
-                                                          .content_n = 4 };
+                                                          .content = hidden ? NULL : result,
+                                                          .content_n = hidden ? 0 : strlen(result),
+                                                          .hidden = hidden ? 1000 : 0 };
     }
 }
 
@@ -128,7 +150,7 @@ static void port_claim(void *self, struct plan *p, unsigned ticket,
     claim.failures = w->failures;
     claim.left_ms = 60000;
     claim.known_step = request->known_epoch == 1 ? request->known_step : 0;
-    add_rows(w, claim.known_step);
+    add_rows(w, request, claim.known_step);
 }
 
 static void port_load(void *self, struct plan *p, unsigned ticket, int64_t revision)
@@ -146,7 +168,12 @@ static void port_load(void *self, struct plan *p, unsigned ticket, int64_t revis
         ev->outcome = REFUSED;
 }
 
-static struct model_reply *make_reply(struct world *w)
+static int last_step(const struct world *w)
+{
+    return w->last_step ? w->last_step : WORLD_STEPS;
+}
+
+static struct model_reply *make_reply(struct world *w, size_t prompt_bytes)
 {
     struct model_reply *r = model_reply_new(100000);
     r->took_ms = 12;
@@ -157,13 +184,18 @@ static struct model_reply *make_reply(struct world *w)
                                "no capacity");
         return r;
     }
-    bool last = w->step == WORLD_STEPS;
+    if (w->window > 0 && prompt_bytes / 4 > (size_t)w->window) {
+        w->too_long++;
+        (void)model_reply_fail(r, REFUSED, "prompt_too_large", "HTTP 400: too long");
+        return r;
+    }
+    bool last = w->step == last_step(w);
     r->items = arena_alloc_array(&r->arena, 4, sizeof *r->items);
     r->raw = arena_printf(&r->arena, "{\"role\":\"assistant\",\"content\":\"step %d\"}", w->step);
     r->raw_n = strlen(r->raw);
     r->end = w->end;
     r->end_reason = "";
-    r->usage = (struct model_usage){ .tokens_in = 1000,
+    r->usage = (struct model_usage){ .tokens_in = w->window ? (int64_t)prompt_bytes / 4 : 1000,
                                      .tokens_out = 100,
                                      .tokens_cached = 400,
                                      .tokens_written = 0,
@@ -200,9 +232,11 @@ static void port_think(void *self, struct plan *p, unsigned ticket,
     size_t asked = strlen(w->asked);
     if (asked + 1 < sizeof w->asked)
         w->asked[asked] = request->model->name[0];
+    assert_true((size_t)w->model_calls < sizeof w->prompts / sizeof *w->prompts);
+    digest_of(request->body, request->body_n, &w->prompts[w->model_calls]);
     w->model_calls++;
     w->model_calls_after_commit += w->steps_planned[w->step] > 0;
-    answer(w, 2, ticket)->reply = make_reply(w);
+    answer(w, 2, ticket)->reply = make_reply(w, request->body_n);
 }
 
 static struct store_plan_commit committed;
@@ -213,6 +247,8 @@ static void advance(struct world *w, const struct store_commit_plan *request)
     for (size_t i = 0; i < request->item_count; i++)
         calls += request->items[i].type == STORE_FUNCTION_CALL && !request->items[i].refused;
     w->claimed = false;
+    if (request->context)
+        (void)snprintf(w->context, sizeof w->context, "%s", request->context);
     if (request->outcome == STORE_PLAN_HANDED_BACK) {
         w->version--;
         return;

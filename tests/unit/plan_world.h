@@ -8,6 +8,7 @@
 #ifndef PAWL_TESTS_UNIT_PLAN_WORLD_H
 #define PAWL_TESTS_UNIT_PLAN_WORLD_H
 
+#include "common/digest.h"
 #include "planner/plan.h"
 
 enum { WORLD_QUEUE_MAX = 64, WORLD_STEPS = 3, FOREVER = 1000 };
@@ -33,9 +34,15 @@ struct world {
     int retries, cannot, forgotten, ends;
     int64_t retry_in_ms;
     char last_body[4096];
-    char asked[16]; /* the models, by the first letters of their names */
+    char asked[16];            /* the models, by the first letters of their names */
+    int too_long, read_anew;   /* prompts over the window; claims that began with the input */
+    char context[300];         /* as the last commit stored it */
+    struct digest prompts[64]; /* of what the model was sent, by call */
 
     /* The script. */
+    int last_step;      /* 0: WORLD_STEPS */
+    int window;         /* tokens of four bytes that the model takes; 0: it does not count */
+    const char *result; /* of each call; NULL: "seen" */
     int retry_claim, retry_load, retry_commit; /* answers RETRY so often first */
     int fail_model;                            /* the model fails so often first */
     enum outcome model_says;                   /* how it fails */

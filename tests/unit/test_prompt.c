@@ -53,14 +53,15 @@ static int tear_down(void **state)
 #define COUNT(rows) (sizeof(rows) / sizeof *(rows))
 
 /* Extends the history by the rows; returns the messages of the body. */
-static json_t *extend(struct history *h, const struct store_row *rows, size_t count)
+static json_t *extend_by(struct history *h, const struct store_row *rows, size_t count,
+                         const struct store_view *view)
 {
     struct arena arena;
     struct conversation c;
     struct error err;
     arena_init(&arena, (size_t)1 << 20);
     assert_int_equal(conversation_read(&c, &arena, rows, count, &err), OK);
-    assert_int_equal(prompt_extend(&openai_chat, &frame, false, &c, &whole, &arena, h, &err), OK);
+    assert_int_equal(prompt_extend(&openai_chat, &frame, false, &c, view, &arena, h, &err), OK);
     arena_free(&arena);
     json_t *body =
         json_loadb(h->text.data, h->text.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
@@ -68,6 +69,11 @@ static json_t *extend(struct history *h, const struct store_row *rows, size_t co
     json_t *messages = json_incref(json_arr(body, "messages"));
     json_decref(body);
     return messages;
+}
+
+static json_t *extend(struct history *h, const struct store_row *rows, size_t count)
+{
+    return extend_by(h, rows, count, &whole);
 }
 
 static void assert_message(const json_t *messages, size_t at, const char *role, const char *content)
@@ -268,6 +274,131 @@ static void another_dialect_is_said_in_this_one(void **state)
     history_free(h);
 }
 
+/* ---- a run that is not shown whole --------------------------------------------- */
+
+#define HIDDEN(step_, index_, id, status_, bytes)                                      \
+    {                                                                                  \
+        .kind = STORE_ROW_RESULT, .step = (step_), .index = (index_), .call_id = (id), \
+        .status = (status_), .hidden = (bytes)                                         \
+    }
+
+/* As read_steps gives it: step 1 is left out, step 2 emptied, step 3 whole. */
+static const struct store_row part_of_run[] = {
+    INPUT("\"Send it\""),
+    SAID(2, "{\"role\":\"assistant\",\"content\":\"two\"}"),
+    ASKED(2, 1, "c"),
+    ASKED(2, 2, "d"),
+    ASKED(2, 3, "e"),
+    HIDDEN(2, 1, "c", "succeeded", 5000),
+    HIDDEN(2, 2, "d", "unknown", 300),
+    CAME(2, 3, "e", "succeeded", "short"),
+    SAID(3, "{\"role\":\"assistant\",\"content\":\"three\"}"),
+    ASKED(3, 1, "f"),
+    CAME(3, 1, "f", "succeeded", "whole"),
+};
+
+static void what_is_not_shown_is_said(void **state)
+{
+    (void)state;
+    const struct store_view view = { .left_out = 1, .emptied = 2, .result_bytes = 1000 };
+    struct history *h = new_history();
+    json_t *m = extend_by(h, part_of_run, COUNT(part_of_run), &view);
+    assert_int_equal(json_array_size(m), 8);
+    const char *input = json_str(json_array_get(m, 1), "content");
+    assert_memory_equal(input, "Send it\n\n[", 10);
+    assert_contains(input, "Steps 1 to 1 of your work");
+    assert_message(m, 2, "assistant", "two");
+    assert_contains(json_str(json_array_get(m, 3), "content"), "The call succeeded. [5000 bytes");
+    const char *unknown = json_str(json_array_get(m, 4), "content");
+    assert_memory_equal(unknown, "Outcome unknown", 15);
+    assert_contains(unknown, "[300 bytes");
+    assert_message(m, 5, "tool", "short");
+    assert_message(m, 7, "tool", "whole");
+    assert_int_equal(h->known_step, 3);
+    assert_memory_equal(&h->view, &view, sizeof view);
+    json_decref(m);
+    history_free(h);
+}
+
+/* With a view, too: whoever reads the run anew says the same as who had it. */
+static void a_part_grows_to_the_same_text(void **state)
+{
+    (void)state;
+    const struct store_view view = { .left_out = 1, .emptied = 2, .result_bytes = 30 };
+    const struct store_row more[] = {
+        CAME(3, 1, "f", "succeeded",
+             "a result of more bytes than are shown of the results of a step"),
+        SAID(4, "{\"role\":\"assistant\",\"content\":\"four\"}"),
+        ASKED(4, 1, "g"),
+        CAME(4, 1, "g", "succeeded", "42"),
+    };
+    struct store_row rows[COUNT(part_of_run) + 3];
+    memcpy(rows, part_of_run, sizeof part_of_run);
+    memcpy(rows + COUNT(part_of_run) - 1, more, sizeof more);
+    struct history *grown = new_history(), *read = new_history();
+    json_decref(extend_by(grown, part_of_run, 8, &view));
+    assert_true(add_answer(&part_of_run[8], 3, grown));
+    history_cut(grown, grown->stable_len);
+    json_decref(extend_by(grown, more, 1, &view));
+    assert_true(add_answer(&more[1], 4, grown));
+    json_decref(extend_by(grown, more + 3, 1, &view));
+    json_decref(extend_by(read, rows, COUNT(rows), &view));
+    assert_string_equal(grown->text.data, read->text.data);
+
+    /* And what a decision is made of is the same. */
+    assert_int_equal(grown->head_len, read->head_len);
+    assert_int_equal(grown->step_count, 3);
+    assert_int_equal(read->step_count, 3);
+    size_t all = read->head_len;
+    for (size_t i = 0; i < 3; i++) {
+        const struct history_step *a = &grown->steps[i], *b = &read->steps[i];
+        assert_int_equal(a->step, b->step);
+        assert_int_equal(a->plan_bytes, b->plan_bytes);
+        assert_int_equal(a->result_bytes, b->result_bytes);
+        assert_int_equal(a->emptied_bytes, b->emptied_bytes);
+        all += b->plan_bytes + b->result_bytes;
+    }
+    assert_int_equal(all, read->open_len);
+    history_free(grown);
+    history_free(read);
+}
+
+static void long_results_share_what_there_is(void **state)
+{
+    (void)state;
+    static char text[4][5000];
+    const size_t sizes[4] = { 100, 4999, 300, 2000 };
+    struct store_row rows[10] = { INPUT("\"x\""), SAID(1, "{\"role\":\"assistant\"}") };
+    for (int i = 0; i < 4; i++) {
+        /* three bytes a character, so that no cut falls between characters by chance */
+        for (size_t at = 0; at + 3 <= sizes[i]; at += 3)
+            memcpy(text[i] + at, "\xe2\x82\xac", 4);
+        rows[2 + i] = (struct store_row)ASKED(1, i + 1, "id");
+        rows[6 + i] = (struct store_row)CAME(1, i + 1, "id", "succeeded", "");
+        rows[6 + i].content = text[i];
+        rows[6 + i].content_n = strlen(text[i]);
+    }
+    const struct store_view view = { .result_bytes = 2400 };
+    struct history *h = new_history();
+    json_t *m = extend_by(h, rows, COUNT(rows), &view);
+    size_t n[4], all = 0;
+    for (size_t i = 0; i < 4; i++) {
+        const char *shown = json_str(json_array_get(m, 3 + i), "content");
+        n[i] = strlen(shown);
+        all += n[i];
+        assert_null(strstr(shown, "\xef\xbf\xbd")); /* no character was cut */
+        if (i == 1 || i == 3)
+            assert_contains(shown, "bytes are left out here ...]");
+    }
+    assert_int_equal(n[0], 99);
+    assert_int_equal(n[2], 300);
+    assert_in_range(n[1], 950, 1060);
+    assert_in_range(n[3], 950, 1060);
+    assert_in_range(all, 2300, 2520);
+    json_decref(m);
+    history_free(h);
+}
+
 static void too_large_a_prompt_is_refused(void **state)
 {
     (void)state;
@@ -401,6 +532,9 @@ int main(void)
         cmocka_unit_test(catches_up),
         cmocka_unit_test(every_call_gets_a_result),
         cmocka_unit_test(another_dialect_is_said_in_this_one),
+        cmocka_unit_test(what_is_not_shown_is_said),
+        cmocka_unit_test(a_part_grows_to_the_same_text),
+        cmocka_unit_test(long_results_share_what_there_is),
         cmocka_unit_test(too_large_a_prompt_is_refused),
         cmocka_unit_test(without_input_there_is_no_prompt),
         cmocka_unit_test(the_cache_is_bounded_and_drops_the_oldest),
