@@ -125,8 +125,9 @@ static const char *check_provider_model(const char *text)
 
 #define MODEL(member) .offset = offsetof(struct model_def, member)
 
-static const char *const dialect_words[] = { "openai_chat", NULL };
-_Static_assert(MODEL_OPENAI_CHAT == 0, "dialect_words are in the order of enum model_dialect");
+static const char *const dialect_words[] = { "openai_chat", "openai_responses", NULL };
+_Static_assert(MODEL_OPENAI_CHAT == 0 && MODEL_OPENAI_RESPONSES == 1,
+               "dialect_words are in the order of enum model_dialect");
 
 static const struct field price_rows[] = {
     { .name = "input",
@@ -161,7 +162,8 @@ static const struct field model_rows[] = {
       MODEL(dialect),
       .otherwise = "openai_chat",
       .words = dialect_words,
-      .help = "The protocol that the provider speaks." },
+      .help = "The protocol that the provider speaks: `POST <base_url>/chat/completions` or "
+              "`POST <base_url>/responses`." },
     { .name = "base_url",
       .type = FIELD_STRING,
       MODEL(base_url),
@@ -169,7 +171,7 @@ static const struct field model_rows[] = {
       .min = 1,
       .max = URL_BYTES_MAX,
       .check = check_base_url,
-      .help = "Where the provider is; `/chat/completions` is added.",
+      .help = "Where the provider is; the dialect's path is added.",
       .example = "https://api.openai.com/v1" },
     { .name = "model",
       .type = FIELD_STRING,

@@ -3,6 +3,7 @@
 #include "common/memory.h"
 #include "common/text.h"
 #include "planner/model_openai_chat.h"
+#include "planner/model_openai_responses.h"
 
 #include <assert.h>
 #include <math.h>
@@ -16,6 +17,7 @@ const struct dialect *dialect_of(enum model_dialect dialect)
 {
     switch (dialect) {
     case MODEL_OPENAI_CHAT: return &openai_chat;
+    case MODEL_OPENAI_RESPONSES: return &openai_responses;
     }
     return NULL;
 }

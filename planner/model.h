@@ -42,6 +42,7 @@ struct prompt_frame {
     const char *instructions;
     const struct tool_def *const *tools;
     size_t tool_count;
+    const char *cache_key; /* the same for all prompts of the run; NULL: none */
 };
 
 struct reply_item;
@@ -151,6 +152,7 @@ struct reader; /* reader.h */
 struct dialect {
     const char *name; /* as in enum model_dialect's words; stored beside raw */
     const char *path; /* behind the model's base_url */
+    bool echoes;      /* answers repeat what the request said (reader_expect_echo) */
 
     /* Headers of a request beside content-type; the secret may be NULL.  Text is
      * the arena's.  Returns how many.                                            */

@@ -25,6 +25,7 @@ struct model_call {
     const struct model_def *model;
     struct reader_options options;
     char call_prefix[PREFIX_BYTES];
+    size_t request_bytes;
     struct http_call *http;
     struct loop_timer silence;
     int64_t started_ms, heard_ms, patience_ms;
@@ -68,6 +69,12 @@ static const char *header_of(const void *head, const char *name)
     return http_head_get(head, name);
 }
 
+static void start_reader(struct model_call *c, const char *content_type)
+{
+    c->reader = reader_new(c->dialect, &c->options, content_type);
+    reader_expect_echo(c->reader, c->request_bytes);
+}
+
 static bool on_head(void *arg, const struct http_head *head)
 {
     struct model_call *c = arg;
@@ -82,7 +89,7 @@ static bool on_head(void *arg, const struct http_head *head)
                                                             : -1;
     const char *type = http_head_get(head, "content-type");
     if (c->status >= 200 && c->status < 300 && !c->reader)
-        c->reader = reader_new(c->dialect, &c->options, type ? type : "");
+        start_reader(c, type ? type : "");
     return true;
 }
 
@@ -203,10 +210,13 @@ static void on_silence(void *arg)
 
 /* ---- its beginning ----------------------------------------------------------------- */
 
-static size_t answer_limit(size_t output_bytes)
+/* The echo comes at the beginning, twice, and at the end. */
+static size_t answer_limit(const struct model_call *c)
 {
-    size_t most = (SIZE_MAX - STREAM_ROOM_BYTES) / STREAM_OVERHEAD;
-    return (output_bytes < most ? output_bytes : most) * STREAM_OVERHEAD + STREAM_ROOM_BYTES;
+    size_t echo = c->dialect->echoes ? 3 * READER_ECHO_FACTOR * c->request_bytes : 0;
+    size_t output = c->options.output_limit_bytes, room = STREAM_ROOM_BYTES + echo;
+    size_t most = (SIZE_MAX - room) / STREAM_OVERHEAD;
+    return (output < most ? output : most) * STREAM_OVERHEAD + room;
 }
 
 struct model_call *model_call_start(struct http *http, struct loop *loop,
@@ -223,6 +233,7 @@ struct model_call *model_call_start(struct http *http, struct loop *loop,
     c->retry_after_ms = c->reset_ms = -1;
     c->started_ms = c->heard_ms = loop_now_ms(loop);
     c->patience_ms = model->first_event_timeout_ms;
+    c->request_bytes = request->body_n;
     (void)snprintf(c->call_prefix, sizeof c->call_prefix, "%s", request->call_prefix);
     c->options = (struct reader_options){ .output_limit_bytes = model->max_output_bytes,
                                           .call_prefix = c->call_prefix,
@@ -247,7 +258,7 @@ struct model_call *model_call_start(struct http *http, struct loop *loop,
         .body_bytes = request->body_n,
         .connect_timeout_ms = model->connect_timeout_ms,
         .timeout_ms = timeout_ms > 0 ? timeout_ms : 1,
-        .body_limit_bytes = answer_limit(model->max_output_bytes),
+        .body_limit_bytes = answer_limit(c),
     };
     static const struct http_events events = { on_head, on_body, on_done };
     c->http = http_start(http, &http_request, &events, c);

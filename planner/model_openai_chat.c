@@ -3,40 +3,15 @@
 #include "common/json.h"
 #include "common/memory.h"
 #include "planner/delta.h"
-#include "planner/json_text.h"
 #include "planner/model_error.h"
 #include "planner/model_openai_message.h"
+#include "planner/model_openai_request.h"
 #include "planner/reader.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- the request ------------------------------------------------------------- */
-
-static size_t chat_headers(const char *secret, struct arena *arena,
-                           struct http_header out[MODEL_HEADERS_MAX])
-{
-    size_t n = 0;
-    out[n++] = (struct http_header){ "Accept", "text/event-stream, application/json" };
-    char *bearer = secret ? arena_printf(arena, "Bearer %s", secret) : NULL;
-    if (bearer)
-        out[n++] = (struct http_header){ "Authorization", bearer };
-    return n;
-}
-
-static bool add_json(struct buf *body, const json_t *value)
-{
-    AUTO_FREE char *text = json_text(value);
-    return buf_puts(body, text);
-}
-
-static bool add_member(struct buf *body, const char *key, const json_t *value)
-{
-    buf_putc(body, ',');
-    buf_add_json_string(body, key, strlen(key));
-    buf_putc(body, ':');
-    return add_json(body, value);
-}
 
 static bool is_ours(const char *key)
 {
@@ -65,7 +40,7 @@ static void add_options(struct buf *body, json_t *options)
     json_t *value;
     json_object_foreach(options, key, value) {
         if (!is_ours(key) && !is_left_out(key, value))
-            add_member(body, key, value);
+            openai_add_member(body, key, value);
     }
 }
 
@@ -82,7 +57,7 @@ static void add_tools(struct buf *body, const struct prompt_frame *frame)
         buf_puts(body, ",\"description\":");
         buf_add_json_string(body, tool->description, strlen(tool->description));
         buf_puts(body, ",\"parameters\":");
-        add_json(body, tool->parameters);
+        openai_add_json(body, tool->parameters);
         buf_puts(body, "}}");
     }
     buf_putc(body, ']');
@@ -157,17 +132,6 @@ static bool chat_add_results(struct buf *body, const struct prompt_result *resul
         buf_putc(body, '}');
     }
     return !body->full;
-}
-
-static bool chat_close(struct buf *body, const struct prompt_frame *frame, bool answer_only)
-{
-    buf_putc(body, ']');
-    const json_t *choice = json_object_get(frame->model->options, "tool_choice");
-    if (frame->tool_count > 0 && answer_only)
-        buf_puts(body, ",\"tool_choice\":\"none\"");
-    else if (frame->tool_count > 0 && choice && !json_is_null(choice))
-        add_member(body, "tool_choice", choice);
-    return buf_putc(body, '}');
 }
 
 /* ---- the answer ---------------------------------------------------------------- */
@@ -288,12 +252,12 @@ static json_t *chat_streamed_message(struct reader *r)
 const struct dialect openai_chat = {
     .name = "openai_chat",
     .path = "/chat/completions",
-    .headers = chat_headers,
+    .headers = openai_headers,
     .begin = chat_begin,
     .add_user = chat_add_user,
     .add_turn = chat_add_turn,
     .add_results = chat_add_results,
-    .close = chat_close,
+    .close = openai_close,
     .parts_new = chat_parts_new,
     .parts_free = chat_parts_free,
     .read_event = chat_read_event,

@@ -24,8 +24,10 @@ void openai_usage(const json_t *usage, struct model_usage *out)
     take(&out->tokens_out, usage, "output_tokens");
     take(&out->tokens_cached, usage, "prompt_cache_hit_tokens");
     const json_t *in = json_obj(usage, "prompt_tokens_details");
+    if (!in)
+        in = json_obj(usage, "input_tokens_details");
     const json_t *out_details = json_obj(usage, "completion_tokens_details");
-    take(&out->tokens_cached, in ? in : json_obj(usage, "input_tokens_details"), "cached_tokens");
+    take(&out->tokens_cached, in, "cached_tokens");
     take(&out->tokens_written, in, "cache_write_tokens");
     take(&out->tokens_reasoning,
          out_details ? out_details : json_obj(usage, "output_tokens_details"), "reasoning_tokens");

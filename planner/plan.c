@@ -146,7 +146,13 @@ static enum outcome make_prompt(struct plan *p, struct error *err)
         return fail(err, REFUSED, "no room for the tools of this agent");
     for (size_t i = 0; i < def->tool_count; i++)
         tools[i] = p->agent->tools[i].def;
-    const struct prompt_frame frame = { p->model->def, def->instructions, tools, def->tool_count };
+    char run[UUID_TEXT_SIZE];
+    uuid_format(&p->run, run);
+    const struct prompt_frame frame = { .model = p->model->def,
+                                        .instructions = def->instructions,
+                                        .tools = tools,
+                                        .tool_count = def->tool_count,
+                                        .cache_key = run };
     enum outcome outcome = prompt_extend(p->dialect, &frame, is_last_step(p), &p->conversation,
                                          &p->context.view, &p->scratch, p->history, err);
     p->history->model = p->model->seq;

@@ -95,6 +95,16 @@ struct reader *reader_new(const struct dialect *dialect, const struct reader_opt
     return r;
 }
 
+void reader_expect_echo(struct reader *r, size_t request_bytes)
+{
+    if (!r->dialect->echoes)
+        return;
+    size_t event_bytes = r->body.limit_bytes + READER_ECHO_FACTOR * request_bytes;
+    sse_release(&r->sse);
+    sse_init(&r->sse, event_bytes, on_event, r);
+    buf_init(&r->body, event_bytes);
+}
+
 void reader_free(struct reader *r)
 {
     if (!r)

@@ -9,7 +9,7 @@
  * business: it notes here what it learnt.
  *
  * Limits:  reader_options.output_limit_bytes for the message, and as much with the
- *          fields around it for one event.
+ *          fields around it, and what is echoed, for one event.
  * Threads: one owner.
  * Errors:  the first failure stands and is what the reply says.
  */
@@ -22,7 +22,13 @@
 
 #include <jansson.h>
 
-enum { READER_REASON_BYTES = 48, READER_EVENT_ROOM_BYTES = 64 * 1024, READER_DEPTH_MAX = 64 };
+/* The depth: a tool's parameters, echoed, are as deep as a file of YAML, and more. */
+enum {
+    READER_REASON_BYTES = 48,
+    READER_EVENT_ROOM_BYTES = 64 * 1024,
+    READER_ECHO_FACTOR = 3,
+    READER_DEPTH_MAX = 80,
+};
 
 enum reader_form { READER_FORM_UNKNOWN, READER_FORM_STREAM, READER_FORM_WHOLE };
 
@@ -49,6 +55,10 @@ struct reader {
 struct reader *reader_new(const struct dialect *dialect, const struct reader_options *options,
                           const char *content_type);
 void reader_free(struct reader *r); /* NULL is fine */
+
+/* Before the first byte: in a dialect that echoes, one event may hold the request's
+ * instructions and tools beside the answer, perhaps with escapes where we had none. */
+void reader_expect_echo(struct reader *r, size_t request_bytes);
 
 /* OK: go on; anything else: no further byte is wanted. */
 enum outcome reader_feed(struct reader *r, const char *bytes, size_t n);

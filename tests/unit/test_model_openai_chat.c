@@ -312,7 +312,7 @@ static json_t *written(const char *options, size_t tool_count)
                              .description = "Looks.",
                              .parameters = json_loads("{\"type\":\"object\"}", 0, NULL) };
     const struct tool_def *tools[] = { &tool, &tool };
-    const struct prompt_frame frame = { &model, "Be\nbrief.", tools, tool_count };
+    const struct prompt_frame frame = { &model, "Be\nbrief.", tools, tool_count, NULL };
     struct buf body;
     buf_init(&body, (size_t)1 << 20);
     assert_true(openai_chat.begin(&body, &frame));
