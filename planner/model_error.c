@@ -20,10 +20,11 @@ static const char *const quota_words[] = { "insufficient_quota", "billing_hard_l
 /* The prompt is too long: the words of OpenAI, of llama.cpp's server and of Anthropic. */
 static const char *const length_words[] = { "context_length_exceeded", "exceed_context_size_error",
                                             "request_too_large", NULL };
-static const char *const final_words[] = { "invalid_request_error", "authentication_error",
-                                           "invalid_api_key",       "permission_error",
-                                           "not_found_error",       "model_not_found",
-                                           "content_filter",        NULL };
+static const char *const final_words[] = {
+    "invalid_request_error", "authentication_error", "invalid_api_key",
+    "permission_error",      "not_found_error",      "model_not_found",
+    "content_filter",        "invalid_prompt",       NULL
+};
 
 /* Inside an answer there is no status; some servers give it as `code`. */
 static long status_of(const json_t *error)
