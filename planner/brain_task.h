@@ -10,8 +10,8 @@
 
 #include "common/daemon.h"
 #include "common/http.h"
-#include "planner/breaker.h"
 #include "common/producer.h"
+#include "planner/breaker.h"
 #include "planner/live.h"
 #include "planner/plan.h"
 #include "planner/run_table.h"

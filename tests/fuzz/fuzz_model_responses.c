@@ -25,7 +25,7 @@ static void must(bool holds)
 
 static struct model_reply *read_answer(const char *type, const char *bytes, size_t n, size_t piece)
 {
-    const struct reader_options options = { LIMIT, "pawl_1", "sk-secret" };
+    const struct reader_options options = { LIMIT, "pawl_1", "sk-secret", { 0 } };
     struct reader *r = reader_new(&openai_responses, &options, type);
     reader_expect_echo(r, ECHO_BYTES);
     enum outcome outcome = OK;

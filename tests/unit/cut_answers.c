@@ -9,7 +9,7 @@
 struct model_reply *cut_read(const struct dialect *dialect, const char *type, const char *bytes,
                              size_t n, size_t first, size_t piece, bool whole)
 {
-    const struct reader_options options = { CUT_LIMIT_BYTES, CUT_PREFIX, CUT_SECRET };
+    const struct reader_options options = { CUT_LIMIT_BYTES, CUT_PREFIX, CUT_SECRET, { 0 } };
     struct reader *r = reader_new(dialect, &options, type);
     size_t size = first;
     for (size_t at = 0; at < n; at += size) {

@@ -184,7 +184,7 @@ static void garbage_is_classed(void **state)
 static size_t fed_until_refused(const char *event, size_t limit, size_t most,
                                 struct model_reply **reply)
 {
-    const struct reader_options options = { limit, CUT_PREFIX, NULL };
+    const struct reader_options options = { limit, CUT_PREFIX, NULL, { 0 } };
     struct reader *r = reader_new(&openai_responses, &options, SSE_TYPE);
     const char *number = strstr(event, "%d");
     struct buf text;
@@ -288,7 +288,7 @@ static void what_is_repeated_of_the_request_is_not_the_answer(void **state)
         buf_puts(&stream, "}");
     buf_puts(&stream, "}]}}\n\n" SAY(0, "x") COMPLETED(""));
     for (int echo = 0; echo < 2; echo++) {
-        const struct reader_options options = { CUT_LIMIT_BYTES, CUT_PREFIX, NULL };
+        const struct reader_options options = { CUT_LIMIT_BYTES, CUT_PREFIX, NULL, { 0 } };
         struct reader *r = reader_new(&openai_responses, &options, SSE_TYPE);
         if (echo)
             reader_expect_echo(r, REQUEST);
@@ -310,7 +310,7 @@ static void what_is_repeated_of_the_request_is_not_the_answer(void **state)
     for (size_t i = 0; i < (size_t)3 * CUT_LIMIT_BYTES; i++)
         buf_putc(&stream, 'x');
     buf_puts(&stream, "\"]}}\n\n");
-    const struct reader_options options = { CUT_LIMIT_BYTES, CUT_PREFIX, NULL };
+    const struct reader_options options = { CUT_LIMIT_BYTES, CUT_PREFIX, NULL, { 0 } };
     struct reader *r = reader_new(&openai_responses, &options, SSE_TYPE);
     reader_expect_echo(r, REQUEST);
     (void)reader_feed(r, stream.data, stream.len);
