@@ -114,7 +114,7 @@ static void errors_come_inside_a_stream(void **state)
           "provider_error" },
         { FAILED("{\"code\":\"insufficient_quota\",\"message\":\"pay\"}"), REFUSED, "quota_spent" },
         { FAILED("{\"code\":\"context_length_exceeded\",\"message\":\"too long\"}"), REFUSED,
-          "request_refused" },
+          "prompt_too_large" },
         { FAILED("{\"code\":\"invalid_prompt\",\"message\":\"flagged\"}"), REFUSED,
           "request_refused" },
         { FAILED("null"), RETRY, "provider_error" },

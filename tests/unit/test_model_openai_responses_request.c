@@ -252,12 +252,14 @@ static const struct store_row rows[] = {
 static void extend(struct history *h, size_t from, size_t to)
 {
     const struct prompt_frame frame = { .model = &model, .instructions = "Be good." };
+    const struct store_view whole = { 0 };
     struct arena arena;
     struct conversation c;
     struct error err;
     arena_init(&arena, (size_t)1 << 20);
     assert_int_equal(conversation_read(&c, &arena, rows + from, to - from, &err), OK);
-    assert_int_equal(prompt_extend(&openai_responses, &frame, false, &c, &arena, h, &err), OK);
+    assert_int_equal(prompt_extend(&openai_responses, &frame, false, &c, &whole, &arena, h, &err),
+                     OK);
     arena_free(&arena);
 }
 
