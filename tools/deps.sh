@@ -4,10 +4,11 @@
 declare -A packages=(
     [build]="gcc libc6-dev cmake ninja-build pkg-config ccache
         librdkafka-dev libpq-dev libcurl4-openssl-dev libjansson-dev libyaml-dev libuv1-dev
-        libmicrohttpd-dev libssl-dev"
+        libmicrohttpd-dev libssl-dev libpcre2-dev"
     [run]="postgresql python3 ca-certificates"
     [test]="libcmocka-dev postgresql-15-pgtap libtap-parser-sourcehandler-pgtap-perl
-        python3-pytest python3-psycopg2 kcat faketime"
+        python3-pytest python3-psycopg2 kcat faketime
+        json-schema-test-suite libtest-json-schema-acceptance-perl"
     [lint]="clang-format clang-tidy cppcheck shellcheck git python3 python3-venv"
     [fuzz]="clang libclang-rt-14-dev llvm"
     [kafka]="openjdk-17-jre-headless maven"

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ORDER = """
     outcome memory clock arena text buf uuid digest json log fault migrations
-    yaml field outbound config catalog message alone loop metrics health http sse
+    yaml field pattern json_schema outbound config catalog message alone loop metrics health http sse
     pg pg_async store liveness heartbeat registry
     kafka offsets producer consumer lag daemon
 """.split()
@@ -34,6 +34,7 @@ DOORS = {
     "librdkafka/": ("common/kafka", "common/producer", "common/consumer", "common/lag", "cli/broker"),
     "curl/": ("common/http",),
     "yaml.h": ("common/yaml",),
+    "pcre2.h": ("common/pattern",),
     "uv.h": ("common/loop",),
     "microhttpd.h": ("common/health",),
     "openssl/": ("common/digest",),
