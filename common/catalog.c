@@ -222,7 +222,11 @@ static enum outcome parse_tool(const json_t *body, const char *digest, struct to
     if (def->on_unknown == TOOL_PROBE && !def->probe_url)
         return fail(err, REFUSED, "tool '%s': 'probe' is missing; publish the tool again",
                     def->name);
-    return OK;
+    struct json_schema_fault fault;
+    if (json_schema_compile(def->parameters, false, &def->schema, &fault) == OK)
+        return OK;
+    def->schema_why = arena_printf(&def->arena, "parameters%s %s", fault.pointer, fault.text);
+    return def->schema_why ? OK : fail(err, REFUSED, "tool '%s' does not fit in memory", def->name);
 }
 
 enum outcome catalog_parse_tool(const json_t *body, const char *digest, struct tool_def **out,
@@ -331,8 +335,10 @@ void model_def_free(struct model_def *def)
 
 void tool_def_free(struct tool_def *def)
 {
-    if (def)
+    if (def) {
+        json_schema_free(def->schema);
         arena_free(&def->arena);
+    }
     free(def);
 }
 

@@ -16,13 +16,15 @@
  * Threads: a catalog and a definition belong to one owner; once made they are
  *          constant.
  * Errors:  REFUSED, with FILE:LINE when reading YAML and with kind and name when
- *          parsing a body.
+ *          parsing a body.  A schema that cannot be read does not refuse a stored tool,
+ *          for an executor has no need of it; the planner leaves its runs to others.
  */
 #ifndef PAWL_COMMON_CATALOG_H
 #define PAWL_COMMON_CATALOG_H
 
 #include "common/arena.h"
 #include "common/field.h"
+#include "common/json_schema.h"
 #include "common/outcome.h"
 
 #include <jansson.h>
@@ -144,6 +146,10 @@ struct tool_def {
     char digest[CATALOG_HEX];
     const char *description;
     json_t *parameters; /* a JSON Schema object, as shown to the model */
+    /* The same, to check arguments with.  NULL when this version cannot: a newer one has
+     * published it, with keywords of its own; `schema_why` says which.       */
+    struct json_schema *schema;
+    const char *schema_why;
     enum tool_method method;
     const char *url;
     struct field_pairs headers;

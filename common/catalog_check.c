@@ -258,10 +258,9 @@ static enum outcome check_parameters(const struct tool_def *def, const struct ya
     const struct yaml_node *schema = yaml_get(node, "parameters");
     if (!schema)
         return OK;
-    enum outcome outcome = catalog_check_schema(schema, err);
-    if (outcome != OK)
-        return outcome;
-    return check_json_size(def->parameters, schema, "parameters", PARAMETERS_BYTES_MAX, err);
+    enum outcome outcome =
+        check_json_size(def->parameters, schema, "parameters", PARAMETERS_BYTES_MAX, err);
+    return outcome == OK ? catalog_check_schema(def->parameters, schema, err) : outcome;
 }
 
 /* RFC 9110, 9.2: GET is safe, so others may send it again without asking. */

@@ -36,8 +36,10 @@ struct catalog_entry *catalog_add(struct catalog *catalog, enum catalog_kind kin
 /* Whether the name may name a definition of this kind: NULL, or what would be right. */
 const char *catalog_check_name(enum catalog_kind kind, const char *name);
 
-/* A JSON Schema for the arguments of a tool: keywords known and well formed. */
-MUST_CHECK enum outcome catalog_check_schema(const struct yaml_node *schema, struct error *err);
+/* A JSON Schema for the arguments of a tool: an object, in keywords that are supported
+ * (json_schema.h).  `node` is where it stands.                               */
+MUST_CHECK enum outcome catalog_check_schema(json_t *parameters, const struct yaml_node *node,
+                                             struct error *err);
 
 /* Headers as they may stand in a request that pawl makes. `node` is where they
  * stand; `key_header` is the header of the idempotency key, or NULL.        */

@@ -13,8 +13,9 @@
  *
  * Work that processes died with is taken alone: see common/alone.h.
  *
- * A step whose model cannot be called here (a secret is missing) is handed back and
- * not looked at again for BRAIN_DECLINE_MS: others may have what it needs.
+ * A step that cannot be thought here (the secret of its model is missing, the schema of
+ * a tool is too new) is handed back and not looked at again for BRAIN_DECLINE_MS:
+ * others may have what it needs.
  *
  * Limits:  capacity.plans of the configuration; the histories' bytes as
  *          PAWL_PLANNER_HISTORY says ("64MiB").

@@ -2,11 +2,22 @@
 
 #include "common/buf.h"
 #include "common/json.h"
+#include "common/json_schema.h"
 #include "common/text.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum { ARGUMENTS_DEPTH_MAX = 64, TOOL_NAMES_BYTES = 1000 };
+
+/* One reply. */
+struct judge {
+    const struct model_reply *reply;
+    const struct registry_agent *agent;
+    bool last_step;
+    struct arena *arena;
+    int64_t work; /* left for all of its calls: they share a bound on time */
+};
 
 static const struct registry_tool *tool_named(const struct registry_agent *agent, const char *name)
 {
@@ -45,11 +56,25 @@ static const char *refuse_end(const struct model_reply *reply, struct arena *are
                         reply->end_reason);
 }
 
-/* Sets what is stored of the arguments, their digest, or why the call is refused. */
-static bool judge_arguments(const struct reply_item *call, const struct registry_agent *agent,
-                            struct arena *arena, struct store_item *item)
+/* Do they fit the schema that the model was shown?  False: the arena is full. */
+static bool judge_value(struct judge *j, const struct tool_def *tool, const json_t *value,
+                        struct store_item *item)
 {
-    size_t n = call->arguments_n, limit = agent->def->limit_arguments_bytes;
+    char why[JSON_SCHEMA_WHY_SIZE];
+    assert(tool->schema); /* plan.c asks no model without it */
+    if (json_schema_check(tool->schema, value, "the argument object", &j->work, why) == OK)
+        return true;
+    item->refused = arena_printf(j->arena, "the arguments do not fit the tool's schema: %s", why);
+    return item->refused != NULL;
+}
+
+/* Sets what is stored of the arguments, their digest, or why the call is refused.
+ * `tool` NULL: nobody will make this call, so they need not fit.             */
+static bool judge_arguments(struct judge *j, const struct reply_item *call,
+                            const struct tool_def *tool, struct store_item *item)
+{
+    struct arena *arena = j->arena;
+    size_t n = call->arguments_n, limit = j->agent->def->limit_arguments_bytes;
     if (n > limit) {
         item->arguments = NULL; /* they stand in `raw`, if somebody wants to read them */
         item->refused =
@@ -75,39 +100,42 @@ static bool judge_arguments(const struct reply_item *call, const struct registry
     if (digest)
         json_digest(value, digest);
     item->digest = digest;
+    bool fits = !tool || judge_value(j, tool, value, item);
     json_decref(value);
-    return digest != NULL;
+    return digest && fits;
 }
 
-static bool judge_call(const struct model_reply *reply, const struct reply_item *call, size_t nth,
-                       const struct registry_agent *agent, bool last_step, struct arena *arena,
+static bool judge_call(struct judge *j, const struct reply_item *call, size_t nth,
                        struct store_item *item)
 {
+    struct arena *arena = j->arena;
     *item = (struct store_item){ .type = STORE_FUNCTION_CALL,
                                  .call_id = call->call_id,
                                  .tool = call->tool,
                                  .arguments = call->arguments };
-    const struct registry_tool *tool = tool_named(agent, call->tool);
+    const struct registry_tool *tool = tool_named(j->agent, call->tool);
     item->revision = tool ? tool->seq : 0;
-    int limit = agent->def->limit_calls_per_step;
-    if (!judge_arguments(call, agent, arena, item))
+    int limit = j->agent->def->limit_calls_per_step;
+    bool beyond = nth >= (size_t)limit, cut = j->reply->end != REPLY_END_STOP;
+    bool checked = tool && !j->last_step && !beyond && !cut;
+    if (!judge_arguments(j, call, checked ? tool->def : NULL, item))
         return false;
     /* What is said to the model is the first of these that holds. */
-    if (last_step) {
+    if (j->last_step) {
         item->refused = "the run has no step left in which you could read the result";
         return true;
     }
-    if (nth >= (size_t)limit) {
+    if (beyond) {
         item->refused = arena_printf(arena,
                                      "at most %d calls are made in one step, and this was number "
                                      "%zu; ask for it again in the next step",
                                      limit, nth + 1);
         return item->refused != NULL;
     }
-    if (reply->end != REPLY_END_STOP)
-        item->refused = refuse_end(reply, arena);
+    if (cut)
+        item->refused = refuse_end(j->reply, arena);
     else if (!tool)
-        item->refused = refuse_tool(agent, call->tool, arena);
+        item->refused = refuse_tool(j->agent, call->tool, arena);
     else
         return true;
     return item->refused != NULL;
@@ -118,12 +146,13 @@ enum outcome judge_items(const struct model_reply *reply, const struct registry_
                          struct error *err)
 {
     struct store_item *out = arena_alloc_array(arena, reply->item_count, sizeof *out);
+    struct judge j = { reply, agent, last_step, arena, JSON_SCHEMA_WORK };
     bool fits = out != NULL;
     size_t calls = 0;
     for (size_t i = 0; fits && i < reply->item_count; i++) {
         const struct reply_item *item = &reply->items[i];
         if (item->type == REPLY_CALL)
-            fits = judge_call(reply, item, calls++, agent, last_step, arena, &out[i]);
+            fits = judge_call(&j, item, calls++, &out[i]);
         else
             out[i] = (struct store_item){
                 .type = item->type == REPLY_TEXT ? STORE_TEXT : STORE_REASONING,

@@ -11,14 +11,15 @@
  *     - the model ended by itself: an answer that was cut may hold half a call,
  *       however well its arguments parse,
  *     - the agent may use a tool of this name,
- *     - its arguments are one JSON object of at most arguments_bytes.
+ *     - its arguments are one JSON object of at most arguments_bytes,
+ *     - they fit the tool's schema (json_schema.h).
  * Nothing is dropped: every call is stored, made or refused.  The digest stored
  * with it is that of the canonical arguments.
  *
  * Arguments that are empty mean an object without members, which models send for
  * tools without parameters.
  *
- * Limits:  the arena's.
+ * Limits:  the arena's.  All calls of a reply share JSON_SCHEMA_WORK.
  * Threads: pure.
  * Errors:  REFUSED: the arena is full.
  */

@@ -97,7 +97,7 @@ struct plan_ports {
     int64_t (*blocked_ms)(void *self, const struct model_def *model);
     enum outcome (*secret)(void *self, const char *name, const char **value, struct error *err);
     double (*dice)(void *self); /* in [0, 1) */
-    /* The step cannot be thought here (a secret is missing): others may. */
+    /* The step cannot be thought here (a secret is missing, a schema is too new): others may. */
     void (*cannot)(void *self, const struct plan *p, const struct error *why);
     /* The last word: the plan may be freed. */
     void (*ended)(void *self, struct plan *p);

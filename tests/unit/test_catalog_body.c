@@ -244,7 +244,27 @@ static void old_bodies_get_the_defaults(void **state)
     assert_null(def->probe_url);
     AUTO_FREE char *parameters = json_dumps(def->parameters, JSON_COMPACT);
     assert_string_equal(parameters, "{\"type\":\"object\",\"properties\":{}}");
+    assert_non_null(def->schema);
     assert_int_equal(strlen(def->digest), 64); /* computed, since none was given */
+    tool_def_free(def);
+    json_decref(body);
+}
+
+/* An executor needs no schema, so it goes on; planners see that there is none. */
+static void a_schema_that_is_too_new_is_said_and_no_refusal(void **state)
+{
+    (void)state;
+    struct error err;
+    struct tool_def *def;
+    json_t *body =
+        json_loads("{\"kind\":\"tool\",\"name\":\"t\",\"description\":\"d\",\"http\":{\"url\":"
+                   "\"http://h\"},\"parameters\":{\"type\":\"object\",\"properties\":{\"a\":"
+                   "{\"tomorrow\":1}}}}",
+                   0, NULL);
+    assert_ok(catalog_parse_tool(body, NULL, &def, &err), &err);
+    assert_null(def->schema);
+    assert_contains(def->schema_why,
+                    "parameters/properties/a/tomorrow 'tomorrow' is not a keyword");
     tool_def_free(def);
     json_decref(body);
 }
@@ -317,6 +337,7 @@ int main(void)
         TEST(an_agent_may_have_other_models),
         TEST(old_bodies_get_the_defaults),
         TEST(bodies_that_cannot_be_used_are_refused),
+        TEST(a_schema_that_is_too_new_is_said_and_no_refusal),
     };
     return cmocka_run_group_tests_name("catalog_body", tests, NULL, NULL);
 }

@@ -179,50 +179,83 @@ static void schemas(void **state)
                             "object, properties: {...}}" },
         { "[]", "d.yaml:5: 'parameters' does not describe an object; write {type: object, "
                 "properties: {...}}" },
-        { "{type: object, requierd: [a]}",
-          "d.yaml:5: 'requierd' is not a keyword of JSON Schema; did you mean 'required'?" },
+        { "{type: object, requierd: [a]}", "d.yaml:5: parameters: 'requierd' is not a keyword of "
+                                           "JSON Schema; did you mean 'required'?" },
         { "{type: object, customer: {type: string}}",
-          "d.yaml:5: 'customer' is not a keyword of JSON Schema; properties belong under "
-          "'properties', and names of your own begin with x-" },
+          "d.yaml:5: parameters: 'customer' is not a keyword of JSON Schema; properties belong "
+          "under 'properties', and names of your own begin with x-" },
         { "{type: object, properties: {a: {type: strnig}}}",
-          "d.yaml:5: schema keyword 'type' is the text 'strnig'; write object, array, string, "
-          "number, integer, boolean or null" },
+          "d.yaml:5: parameters/properties/a/type is the string \"strnig\"; write object, array, "
+          "string, number, integer, boolean or null" },
         { "{type: object, properties: {a: {type: []}}}",
-          "d.yaml:5: schema keyword 'type' is a list; write at least one type" },
+          "d.yaml:5: parameters/properties/a/type is an array of 0 items; write at least one "
+          "type" },
         { "{type: object, properties: {a: string}}",
-          "d.yaml:5: a schema is the text 'string'; write a mapping, like {type: string}" },
+          "d.yaml:5: parameters/properties/a is the string \"string\"; write a schema, like {type: "
+          "string}" },
         { "{type: object, properties: [a]}",
-          "d.yaml:5: schema keyword 'properties' is a list; write a mapping of at most 256 "
-          "names" },
+          "d.yaml:5: parameters/properties is an array of 1 item; write an object of names" },
         { "{type: object, properties: {cust: {}}, required: [custt]}",
-          "d.yaml:5: 'custt' is required but not under 'properties'; did you mean 'cust'?" },
+          "d.yaml:5: parameters/required/0 'custt' is required but not under 'properties'; did you "
+          "mean 'cust'?" },
         { "{type: object, properties: {a: {}}, required: [other]}",
-          "d.yaml:5: 'other' is required but not under 'properties'; describe it there" },
+          "d.yaml:5: parameters/required/0 'other' is required but not under 'properties'; "
+          "describe it there" },
         { "{type: object, required: a}",
-          "d.yaml:5: schema keyword 'required' is the text 'a'; write a list of property names, at "
-          "most 256" },
+          "d.yaml:5: parameters/required is the string \"a\"; write a list of property names" },
         { "{type: object, required: [a, a]}",
-          "d.yaml:5: schema keyword 'required' names 'a' twice; remove one" },
+          "d.yaml:5: parameters/required/1 names 'a' twice; remove one" },
         { "{type: object, properties: {a: {enum: []}}}",
-          "d.yaml:5: schema keyword 'enum' is a list; write a list of values" },
+          "d.yaml:5: parameters/properties/a/enum is an array of 0 items; write a list of values "
+          "that is not empty" },
         { "{type: object, properties: {a: {minLength: -1}}}",
-          "d.yaml:5: schema keyword 'minLength' is the number -1; write a whole number from 0" },
+          "d.yaml:5: parameters/properties/a/minLength is the number -1; write a whole number from "
+          "0" },
         { "{type: object, properties: {a: {multipleOf: 0}}}",
-          "d.yaml:5: schema keyword 'multipleOf' is the number 0; write a number above 0" },
+          "d.yaml:5: parameters/properties/a/multipleOf is the number 0; write a number above 0" },
         { "{type: object, properties: {a: {maximum: many}}}",
-          "d.yaml:5: schema keyword 'maximum' is the text 'many'; write a number" },
+          "d.yaml:5: parameters/properties/a/maximum is the string \"many\"; write a number" },
+    };
+    CHECK("tools:\n t:\n  description: d\n  http: {url: \"http://h/x\"}\n  parameters: ", list);
+}
+
+static void parts_of_schemas(void **state)
+{
+    (void)state;
+    static cases list = {
         { "{type: object, properties: {a: {description: 5}}}",
-          "d.yaml:5: schema keyword 'description' is the number 5; write text, in quotes" },
+          "d.yaml:5: parameters/properties/a/description is the number 5; write text, in quotes" },
         { "{type: object, properties: {a: {$ref: \"http://h/s\"}}}",
-          "d.yaml:5: schema keyword '$ref' is the text 'http://h/s'; write a place here, like "
-          "'#/$defs/name'" },
+          "d.yaml:5: parameters/properties/a/$ref is the string \"http://h/s\"; write a place in "
+          "this schema, like '#/$defs/name'" },
+        { "{type: object, properties: {a: {$ref: \"#/$defs/x\"}}}",
+          "d.yaml:5: parameters/properties/a/$ref '#/$defs/x' is no schema here; write a place "
+          "like '#/$defs/name'" },
         { "{type: object, properties: {a: {uniqueItems: yes}}}",
-          "d.yaml:5: schema keyword 'uniqueItems' is the text 'yes'; write true or false" },
+          "d.yaml:5: parameters/properties/a/uniqueItems is the string \"yes\"; write true or "
+          "false" },
         { "{type: object, properties: {a: {anyOf: []}}}",
-          "d.yaml:5: schema keyword 'anyOf' is a list; write a list of schemas" },
+          "d.yaml:5: parameters/properties/a/anyOf is an array of 0 items; write a list of "
+          "schemas" },
         { "{type: object, properties: {a: {items: [{type: x}]}}}",
-          "d.yaml:5: schema keyword 'type' is the text 'x'; write object, array, string, number, "
-          "integer, boolean or null" },
+          "d.yaml:5: parameters/properties/a/items/0/type is the string \"x\"; write object, "
+          "array, string, number, integer, boolean or null" },
+        { "{type: object, properties: {a: {pattern: \"(?i)x\"}}}",
+          "d.yaml:5: parameters/properties/a/pattern has a regular expression that is not "
+          "supported: a group begins with (? and what ECMA-262 has not" },
+        { "{type: object, unevaluatedProperties: false}",
+          "d.yaml:5: parameters: 'unevaluatedProperties' is not supported; write "
+          "'additionalProperties' where the properties are listed" },
+        { "\n   type: object\n   properties:\n    a/b:\n     type: array\n     items:\n      tpye: "
+          "x",
+          "d.yaml:11: parameters/properties/a~1b/items: 'tpye' is not a keyword of JSON Schema; "
+          "did "
+          "you mean 'type'?" },
+        { "\n   type: object\n   properties:\n    a:\n     anyOf:\n     - type: string\n     - "
+          "type:\n"
+          "       - string\n       - nul",
+          "d.yaml:13: parameters/properties/a/anyOf/1/type/1 is the string \"nul\"; write object, "
+          "array, string, number, integer, boolean or null" },
     };
     CHECK("tools:\n t:\n  description: d\n  http: {url: \"http://h/x\"}\n  parameters: ", list);
 }
@@ -266,6 +299,8 @@ static void good_schemas_pass(void **state)
         "{type: object, anyOf: [{required: [a]}, {required: [b]}]}",
         "{type: object, properties: {a: {type: array, items: {enum: [1, null, x]}, minItems: 1}}}",
         "{type: object, dependentRequired: {a: [b]}, properties: {n: {exclusiveMinimum: 1.5}}}",
+        "{type: object, properties: {n: {$ref: \"#/properties/l/items\"}, l: {items: {}}}}",
+        "{type: object, properties: {n: {type: string, pattern: \"^\\\\d+$\", nullable: true}}}",
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         struct catalog catalog;
@@ -358,6 +393,7 @@ int main(void)
         cmocka_unit_test(contradictions_in_tools),
         cmocka_unit_test(headers),
         cmocka_unit_test(schemas),
+        cmocka_unit_test(parts_of_schemas),
         cmocka_unit_test(sizes),
         cmocka_unit_test(good_schemas_pass),
         cmocka_unit_test(models),

@@ -56,10 +56,35 @@ static void judge(struct reply_item *items, size_t count, enum reply_end end)
     assert_int_equal(judge_items(&r, &agent, false, &arena, &judged, &err), OK);
 }
 
+static json_t *schemas[2];
+
+static void give_schema(struct tool_def *tool, json_t **source, const char *text)
+{
+    struct json_schema_fault fault;
+    *source = json_loads(text, 0, NULL);
+    assert_int_equal(json_schema_compile(*source, true, &tool->schema, &fault), OK);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    give_schema(&look, &schemas[0], "{\"type\":\"object\"}");
+    give_schema(&send, &schemas[1],
+                "{\"type\":\"object\",\"properties\":{\"to\":{\"type\":\"string\",\"minLength\":1},"
+                "\"lines\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{"
+                "\"n\":{\"type\":\"number\"},\"text\":{\"pattern\":\"^(a+)+$\"}}}}},"
+                "\"required\":[\"to\"],\"additionalProperties\":false}");
+    return 0;
+}
+
 static int clean_up(void **state)
 {
     (void)state;
     arena_free(&arena);
+    json_schema_free(look.schema);
+    json_schema_free(send.schema);
+    json_decref(schemas[0]);
+    json_decref(schemas[1]);
     return 0;
 }
 
@@ -127,6 +152,63 @@ static void bad_arguments_are_refused(void **state)
     altered[0].altered = true;
     judge(altered, 1, REPLY_END_STOP);
     assert_non_null(judged[0].refused);
+}
+
+static void arguments_that_do_not_fit_are_told_so(void **state)
+{
+    (void)state;
+    struct reply_item items[] = { call("send", "{\"to\":\"a\",\"lines\":[{\"n\":1.5}]}"),
+                                  call("send", "{\"to\":\"a\",\"lines\":[{\"n\":\"1\"}]}"),
+                                  call("look", "{\"lines\":[{\"n\":\"1\"}]}") };
+    judge(items, 3, REPLY_END_STOP);
+    assert_null(judged[0].refused);
+    assert_string_equal(judged[1].refused,
+                        "the arguments do not fit the tool's schema: /lines/0/n is the string "
+                        "\"1\"; a number is wanted");
+    assert_non_null(judged[1].digest);
+    assert_string_equal(judged[1].arguments, items[1].arguments);
+    assert_int_equal(judged[1].revision, 12);
+    assert_null(judged[2].refused); /* it is not that tool's schema */
+
+    assert_refused("send", "{\"too\":\"a\"}",
+                   "the argument object lacks 'to', which is required; it has 'too'");
+    assert_refused("send", "", "lacks 'to', which is required; it has no members");
+    assert_refused("send", "{\"to\":\"a\",\"cc\":1}", "has 'cc', which is not allowed");
+    assert_true(strlen(judged[0].refused) <= 560);
+}
+
+/* What is said first stays what was said first. */
+static void the_schema_speaks_last(void **state)
+{
+    (void)state;
+    struct reply_item items[] = { call("look", "{}"), call("look", "{}"), call("look", "{}"),
+                                  call("send", "{\"to\":1}") };
+    judge(items, 4, REPLY_END_STOP);
+    assert_contains(judged[3].refused, "at most 3 calls");
+    judge(items + 3, 1, REPLY_END_LENGTH);
+    assert_contains(judged[0].refused, "limit of output tokens");
+}
+
+static void a_foreign_text_in_a_refusal_is_safe_to_store(void **state)
+{
+    (void)state;
+    assert_refused("send", "{\"to\":\"a\",\"lines\":\"\\u0000\\u001b[2J\\n\"}",
+                   "/lines is the string \"\\x00\\x1b[2J\\n\"; an array is wanted");
+}
+
+/* A pattern that needs 2^n steps: the calls of one reply share what may be spent. */
+static void checks_of_one_reply_are_bounded_together(void **state)
+{
+    (void)state;
+    char bad[100];
+    (void)snprintf(bad, sizeof bad, "{\"to\":\"a\",\"lines\":[{\"text\":\"%.40s!\"}]}",
+                   "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    struct reply_item items[] = { call("send", bad), call("send", "{\"to\":\"a\"}"),
+                                  call("look", "{}") };
+    judge(items, 3, REPLY_END_STOP);
+    assert_contains(judged[0].refused, "/lines/0/text is too large or too intricate");
+    assert_null(judged[1].refused); /* cheap ones are still judged */
+    assert_null(judged[2].refused);
 }
 
 static void unknown_tools_are_refused(void **state)
@@ -210,11 +292,15 @@ int main(void)
         cmocka_unit_test(a_good_call_is_made),
         cmocka_unit_test(empty_arguments_are_an_empty_object),
         cmocka_unit_test(bad_arguments_are_refused),
+        cmocka_unit_test(arguments_that_do_not_fit_are_told_so),
+        cmocka_unit_test(the_schema_speaks_last),
+        cmocka_unit_test(a_foreign_text_in_a_refusal_is_safe_to_store),
+        cmocka_unit_test(checks_of_one_reply_are_bounded_together),
         cmocka_unit_test(unknown_tools_are_refused),
         cmocka_unit_test(calls_beyond_the_limit_are_told_so),
         cmocka_unit_test(a_cut_answer_makes_no_call),
         cmocka_unit_test(what_a_reply_means_for_the_run),
         cmocka_unit_test(the_arena_bounds_it),
     };
-    return cmocka_run_group_tests(tests, NULL, clean_up);
+    return cmocka_run_group_tests(tests, set_up, clean_up);
 }

@@ -398,6 +398,23 @@ static void a_missing_secret_gives_the_claim_back(void **state)
     end_world(&w);
 }
 
+static void a_schema_that_is_too_new_gives_the_claim_back(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    world_swap_schema();
+    assert_int_equal(deliver(&w, FOREVER), PLAN_DONE);
+    assert_false(w.claimed);
+    assert_false(w.ended);
+    assert_int_equal(w.cannot, 1);
+    assert_int_equal(w.model_calls, 0);
+    assert_int_equal(w.step, 1);
+    world_swap_schema(); /* upgraded */
+    assert_int_equal(deliver(&w, FOREVER), PLAN_DONE);
+    assert_int_equal(w.step, 2);
+    end_world(&w);
+}
+
 static void when_every_call_is_refused_the_model_is_asked_at_once(void **state)
 {
     (void)state;
@@ -562,6 +579,7 @@ int main(void)
         cmocka_unit_test(the_last_step_is_for_the_answer),
         cmocka_unit_test(ends_by_rule),
         cmocka_unit_test(a_missing_secret_gives_the_claim_back),
+        cmocka_unit_test(a_schema_that_is_too_new_gives_the_claim_back),
         cmocka_unit_test(when_every_call_is_refused_the_model_is_asked_at_once),
         cmocka_unit_test(a_stale_commit_is_dropped),
         cmocka_unit_test(rows_that_cannot_be_stored_fail_the_run),
