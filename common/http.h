@@ -22,6 +22,8 @@
  * the peer may have executed it before it closed.  Such a call gets a connection
  * of its own (so there is no dead one to meet), follows no redirect, and a second
  * send is stopped by the callback above: the call ends as HTTP_CUT.
+ * `no_resend` is for calls that may be sent again, but by us, who count them: it uses
+ * kept-alive connections, and one that turns out to be dead ends the call as HTTP_CUT.
  *
  * A kept-alive connection is looked into before it is used again: if the peer has sent
  * what nobody asked for, or has closed it, the call takes a new one, and nothing has
@@ -98,9 +100,10 @@ struct http_request {
     size_t header_limit_bytes; /* of the answer, all heads of it together */
 
     /* GET and HEAD only, on the same host only (headers may hold secrets), not
-     * with single_send; 0: a redirect is an answer like any other.           */
+     * with no_resend; 0: a redirect is an answer like any other.           */
     int redirects;
     bool single_send;
+    bool no_resend; /* single_send has it, too */
 
     const struct outbound *outbound; /* where it may go; NULL: anywhere */
 };

@@ -57,7 +57,7 @@ struct http_call {
     /* What was asked for. */
     int64_t connect_timeout_ms, timeout_ms, first_byte_timeout_ms, silence_timeout_ms;
     size_t body_limit_bytes, header_limit_bytes;
-    bool single_send;
+    bool single_send, no_resend;
     const struct outbound *outbound;
     int redirects;
     char where[128]; /* host:port, for error texts */

@@ -143,10 +143,9 @@ static int on_curl_request(void *arg, char *peer_ip, char *own_ip, int peer_port
         call->soiled = true;
         return CURL_PREREQFUNC_ABORT;
     }
-    if (call->sends > 0 && call->single_send) {
-        (void)fail(&call->error, REFUSED,
-                   "%s closed the connection without an answer; the call is not sent again",
-                   call->where);
+    if (call->sends > 0 && call->no_resend) {
+        (void)fail(&call->error, REFUSED, "%s closed the connection without an answer%s",
+                   call->where, call->single_send ? "; the call is not sent again" : "");
         call->verdict = HTTP_CUT;
         return CURL_PREREQFUNC_ABORT;
     }
@@ -335,7 +334,8 @@ enum outcome http_call_prepare(struct http_call *call, const struct http_request
     bool reads = strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
     call->single_send = request->single_send;
     call->outbound = request->outbound;
-    if (reads && !request->body && !call->single_send && request->redirects > 0)
+    call->no_resend = request->no_resend || request->single_send;
+    if (reads && !request->body && !call->no_resend && request->redirects > 0)
         call->redirects =
             request->redirects < HTTP_REDIRECTS_MAX ? request->redirects : HTTP_REDIRECTS_MAX;
     enum outcome outcome = check_method(request, err);

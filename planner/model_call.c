@@ -259,6 +259,7 @@ struct model_call *model_call_start(struct http *http, struct loop *loop,
         .connect_timeout_ms = model->connect_timeout_ms,
         .timeout_ms = timeout_ms > 0 ? timeout_ms : 1,
         .body_limit_bytes = answer_limit(c),
+        .no_resend = true, /* each request is billed: it is an attempt of its own */
     };
     static const struct http_events events = { on_head, on_body, on_done };
     c->http = http_start(http, &http_request, &events, c);

@@ -234,7 +234,7 @@ static void execute_then_hang_up(struct peer *p, struct peer_talk *t)
 }
 
 /* Warms a connection up, then sends one invoice. Answers the executions. */
-static int send_invoice(struct trial *t, bool single_send)
+static int send_invoice(struct trial *t, const struct http_request *how)
 {
     atomic_int executed = 0;
     peer_start(&peer, execute_then_hang_up, &executed);
@@ -242,9 +242,11 @@ static int send_invoice(struct trial *t, bool single_send)
     trial_run(&warm, &(struct http_request){ .method = "POST", .body = "hi", .body_bytes = 2 });
     assert_int_equal(warm.result.end, HTTP_ANSWERED);
     *t = (struct trial){ .port = peer.port };
-    trial_run(
-        t, &(struct http_request){
-               .method = "POST", .body = "invoice", .body_bytes = 7, .single_send = single_send });
+    struct http_request request = *how;
+    request.method = "POST";
+    request.body = "invoice";
+    request.body_bytes = 7;
+    trial_run(t, &request);
     peer_stop(&peer);
     return atomic_load(&executed);
 }
@@ -255,7 +257,7 @@ static void without_the_guards_libcurl_sends_twice(void **state)
 {
     (void)state;
     struct trial t;
-    assert_int_equal(send_invoice(&t, false), 2);
+    assert_int_equal(send_invoice(&t, &(struct http_request){ 0 }), 2);
     assert_int_equal(t.result.end, HTTP_ANSWERED);
 }
 
@@ -263,7 +265,7 @@ static void a_single_send_is_executed_once(void **state)
 {
     (void)state;
     struct trial t;
-    assert_int_equal(send_invoice(&t, true), 1);
+    assert_int_equal(send_invoice(&t, &(struct http_request){ .single_send = true }), 1);
     assert_int_equal(t.result.end, HTTP_ANSWERED); /* its connection was a fresh one */
 }
 
@@ -272,12 +274,22 @@ static void the_second_guard_holds_without_the_first(void **state)
     (void)state;
     struct trial t;
     connections_may_be_old = true;
-    int executed = send_invoice(&t, true);
+    int executed = send_invoice(&t, &(struct http_request){ .single_send = true });
     connections_may_be_old = false;
     assert_int_equal(executed, 1);
     assert_int_equal(t.result.end, HTTP_CUT);
     assert_true(t.result.maybe_sent);
     assert_contains(t.result.error.text, "the call is not sent again");
+}
+
+static void a_call_without_resend_uses_old_connections_and_is_executed_once(void **state)
+{
+    (void)state;
+    struct trial t;
+    assert_int_equal(send_invoice(&t, &(struct http_request){ .no_resend = true }), 1);
+    assert_int_equal(t.result.end, HTTP_CUT); /* a fresh connection would have had its answer */
+    assert_true(t.result.maybe_sent);
+    assert_contains(t.result.error.text, "without an answer");
 }
 
 static void execute_and_hang_up(struct peer *p, struct peer_talk *t)
@@ -549,6 +561,7 @@ int main(void)
         with_client(without_the_guards_libcurl_sends_twice),
         with_client(a_single_send_is_executed_once),
         with_client(the_second_guard_holds_without_the_first),
+        with_client(a_call_without_resend_uses_old_connections_and_is_executed_once),
         with_client(a_single_send_that_is_cut_may_have_been_sent),
         with_client(single_sends_never_share_a_connection),
         with_client(no_status_makes_libcurl_send_again),
