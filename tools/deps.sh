@@ -12,6 +12,7 @@ declare -A packages=(
     [lint]="clang-format clang-tidy cppcheck shellcheck git python3 python3-venv"
     [fuzz]="clang libclang-rt-14-dev llvm"
     [kafka]="openjdk-17-jre-headless maven"
+    [node]="nodejs npm"
     [infra]="patroni python3-etcd etcd-server iproute2 iptables"
 )
 
