@@ -51,12 +51,41 @@ def fetch():
     assert done.returncode == 0, done.stdout
 
 
-def fixture(response, task=None, after=None, nth=None, **how):
+def fixture(response, task=None, after=None, nth=None, model=None, **how):
     """An answer. task: words of the user's; after: the id of the call whose result comes last, or False:
-    before all results; nth: serves only then, counted from 0. `how` is aimock's: chaos, latency, ..."""
-    match = {"userMessage": task, "sequenceIndex": nth}
+    before all results; nth: serves only then, counted from 0; model: the provider's name of it. `how` is
+    aimock's: chaos, latency, ..."""
+    match = {"userMessage": task, "sequenceIndex": nth, "model": model}
     match |= {"hasToolResult": False} if after is False else {"toolCallId": after}
     return {"match": {name: value for name, value in match.items() if value is not None}, "response": response, **how}
+
+
+def call(name, tool, **arguments):
+    return {"id": name, "name": tool, "arguments": arguments}
+
+
+def turn(text, thought, *calls):
+    """What is said in one step; usage in the words of all dialects."""
+    tokens = {"prompt_tokens": 110, "completion_tokens": 17, "input_tokens": 110, "output_tokens": 17}
+    response = {"content": text, "reasoning": thought, "reasoningSignature": "c2lnbmVk", "usage": tokens}
+    return {**response, "toolCalls": list(calls)} if calls else response
+
+
+def failing(status, message="not now", **more):
+    """An answer with an error status."""
+    return {"error": {"message": message, "type": "overloaded_error"}, "status": status, **more}
+
+
+def said(entry):
+    """What the provider was told, in one form for all dialects."""
+    parts = []
+    for message in entry.messages:
+        if message["role"] == "tool":
+            parts.append(("tool", message["tool_call_id"]))
+        elif message["content"]:
+            parts.append((message["role"], message["content"]))
+        parts += [("call", each["id"]) for each in message.get("tool_calls") or ()]
+    return parts
 
 
 class Entry:
@@ -69,6 +98,7 @@ class Entry:
         self.status = self.response["status"]
         body = entry["body"] or {}
         self.messages = body.get("messages", [])  # in one form for all dialects
+        self.model = body.get("model")
         users = [message for message in self.messages if message["role"] == "user"]
         self.task = users[0]["content"] if users else None
         last = self.messages[-1] if self.messages else {}
@@ -82,17 +112,17 @@ class Entry:
 class Aimock:
     def __init__(self, directory):
         fetch()
-        self.directory = directory
-        self.url = None
-        self.process = None
-
-    def start(self, fixtures):
-        path = self.directory / "fixtures.json"
-        path.write_text(json.dumps({"fixtures": fixtures}))
+        self.fixtures = directory / "fixtures.json"
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        words = [LOCAL, "run", "--port", port, "--fixtures", path, "--strict", "--journal-max", 0, "--log-level", "warn"]
-        self.process = Process("aimock", words, self.directory / "aimock.log").start()
+        words = [LOCAL, "run", "--port", port, "--fixtures", self.fixtures, "--strict", "--journal-max", 0, "--log-level", "warn"]
+        self.process = Process("aimock", words, directory / "aimock.log")
+
+    def start(self, fixtures=None):
+        """Once more: with the same fixtures, at the same address."""
+        if fixtures:
+            self.fixtures.write_text(json.dumps({"fixtures": fixtures}))
+        self.process.start()
         wait_until(self.listens, "aimock listens", watch=self.process.check)
         return self
 
@@ -103,7 +133,7 @@ class Aimock:
             return None
 
     def stop(self):
-        if self.process:
+        if self.process.process:
             self.process.kill()
 
     def get(self, path):

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import infra
+from aimock import Aimock
 from cluster import Cluster
 from stack import Stack, build_dir
 
@@ -137,6 +138,14 @@ def stack(request, cluster, scratch):
     if passed(request):
         stack.check()
     end(stack)
+
+
+@pytest.fixture
+def aimock(stack):
+    """A counterpart that is not ours, not started yet."""
+    aimock = Aimock(stack.directory)
+    yield aimock
+    aimock.stop()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from aimock import DIALECTS, Aimock, fixture, need
+from aimock import DIALECTS, call, fixture, need, said, turn
 from infra import long_only
 from record import NOTE_CLAIMS
 from waiting import wait_until
@@ -18,26 +18,7 @@ from waiting import wait_until
 pytestmark = long_only
 
 
-@pytest.fixture
-def aimock(stack):
-    aimock = Aimock(stack.directory)
-    yield aimock
-    aimock.stop()
-
-
 # --- the same agent in every dialect ----------------------------------------------------------------
-
-
-def call(name, tool, **arguments):
-    return {"id": name, "name": tool, "arguments": arguments}
-
-
-def turn(text, thought, *calls):
-    """What aimock says in one step; usage in the words of all dialects."""
-    tokens = {"prompt_tokens": 110, "completion_tokens": 17, "input_tokens": 110, "output_tokens": 17}
-    said = {"content": text, "reasoning": thought, "reasoningSignature": "c2lnbmVk", "usage": tokens}
-    return {**said, "toolCalls": list(calls)} if calls else said
-
 
 TURNS = [
     fixture(turn("I look at both.", "Two customers, so two questions.",
@@ -95,18 +76,6 @@ def test_one_agent_in_every_dialect(stack, aimock, dialect):
         ("assistant", "I bill both."), ("call", "bill_ada"), ("call", "bill_bob"),
         ("tool", "bill_ada"), ("tool", "bill_bob"),
     ]
-
-
-def said(entry):
-    """What the provider was told, in one form for all dialects."""
-    parts = []
-    for message in entry.messages:
-        if message["role"] == "tool":
-            parts.append(("tool", message["tool_call_id"]))
-        elif message["content"]:
-            parts.append((message["role"], message["content"]))
-        parts += [("call", each["id"]) for each in message.get("tool_calls") or ()]
-    return parts
 
 
 # --- a provider that fails at every fifth call --------------------------------------------------------
@@ -183,7 +152,11 @@ class Account:
         if under[-1]:
             self.wrong.append(f"{step} was asked for before it was claimed")
         for at, claim in enumerate(claims):
-            self.judge_claim(step, claim, under[at])
+            given_back = any(later["version"] == claim["version"] for later in claims[at + 1:])
+            if not given_back:
+                self.judge_claim(step, claim, under[at])
+            elif under[at]:
+                self.wrong.append(f"{step} version {claim['version']} was given back after {len(under[at])} calls")
 
     def attempt(self, claim):
         return self.stored.get((claim["task"], claim["step"], claim["version"]))
