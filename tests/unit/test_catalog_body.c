@@ -304,10 +304,11 @@ static void bodies_that_cannot_be_used_are_refused(void **state)
         { "{\"kind\":\"tool\",\"name\":\"t\",\"description\":\"d\",\"http\":{\"url\":\"http://"
           "h\"},\"parameters\":[]}",
           "tool 't': 'parameters' is not an object" },
-        { "{\"kind\":\"model\",\"name\":\"m\",\"base_url\":\"http://h\",\"model\":\"x\","
-          "\"dialect\":\"telepathy\"}",
-          "model 'm': 'dialect' of a model is not openai_chat; publish the definition again with "
-          "this version of pawl, or upgrade pawl" },
+        { "{\"kind\":\"tool\",\"name\":\"t\",\"description\":\"d\",\"http\":{\"url\":\"http://"
+          "h\"},\"idempotency_key\":\"telepathy\"}",
+          "tool 't': 'idempotency_key' of a tool is not quoted, bare or none; publish the "
+          "definition "
+          "again with this version of pawl, or upgrade pawl" },
         { "{\"kind\":\"model\",\"name\":\"m\",\"base_url\":\"http://h\",\"model\":\"x\","
           "\"options\":1}",
           "model 'm': 'options' is not an object" },
