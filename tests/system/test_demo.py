@@ -68,9 +68,10 @@ def test_the_model_is_a_function_of_the_conversation():
         sent = [{"role": "tool", "tool_call_id": "x", "content": '{"invoice": "INV-1"}'}] * 3
         last = completion(model, "invoices", [*ASKED, first["message"], *told, second["message"], *sent])["choices"][0]
         assert last["finish_reason"] == "stop" and last["message"]["content"].count("INV-1") == 3
-        assert model.get("/stats") == {
-            "total": 4, "in_flight": 0, "peak": 1, "final": 1, "cut": 0, "keys": 3, "asked_again": 1,
-        }
+        # An answer counts as under way until the server has turned from it, by when the next question may be there.
+        stats = wait_until(lambda: (now := model.get("/stats"))["in_flight"] == 0 and now, "all answers are given")
+        assert 1 <= stats.pop("peak") <= 2
+        assert stats == {"total": 4, "in_flight": 0, "final": 1, "cut": 0, "keys": 3, "asked_again": 1}
 
 
 def test_a_streamed_answer_says_the_same():

@@ -14,7 +14,7 @@ from hostile import Hostile
 from hostile_answers import ANSWERS
 from hostile_streams import STREAMS
 from model import Call, Say
-from siege import Siege, peak_bytes
+from siege import Siege, bounded, peak_bytes
 from waiting import wait_until
 
 CAPACITY = 48
@@ -266,5 +266,6 @@ def test_the_others_were_served_and_the_loop_turned(besieged):
     assert not besieged.hostile.broken
 
 
+@bounded
 def test_the_memory_stays_within_its_bound(besieged):
     assert besieged.peak <= PLANNER_BYTES, f"{besieged.peak >> 20} MiB"

@@ -14,7 +14,7 @@ from conftest import end, make_stack
 from hostile import Hostile
 from hostile_answers import ANSWERS, GOOD_BODY, HUGE_BYTES, good, head, huge
 from model import Call, Say
-from siege import Siege, peak_bytes
+from siege import Siege, bounded, peak_bytes
 
 CAPACITY = 48
 RESULT_BYTES = 64 << 10
@@ -299,6 +299,7 @@ def test_a_tool_that_asks_for_patience_without_end_ends_with_the_run(besieged):
     assert besieged.hostile.count("tool", "reads-retry_in_ages") == 1
 
 
+@bounded
 def test_as_many_huge_results_as_calls_fit_stay_within_the_bound(besieged):
     size = 1 << 20
     tool = {"http": {"url": besieged.hostile.url("tool", "crowd")}, "max_result_bytes": size, "timeout": "60s"}
@@ -318,5 +319,6 @@ def test_the_others_were_served_and_the_loop_turned(besieged):
     assert not besieged.hostile.broken
 
 
+@bounded
 def test_the_memory_stays_within_its_bound(besieged):
     assert besieged.peak <= memory_bound(CAPACITY, RESULT_BYTES), f"{besieged.peak >> 20} MiB"

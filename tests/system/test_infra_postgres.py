@@ -35,7 +35,9 @@ def test_infra_connections_killed_again_and_again(stack):
             time.sleep(0.5)  # the pace of the fault
         row["remarks"].append(f"{killed} connections killed")
     assert killed > 30
-    load.end()
+    # A model may be asked while its claim is on the way to the disk: a claim that is lost there has its answer thrown
+    # away, and the model is asked again.  How often stands in the table.
+    load.end(repeated=None)
 
 
 @beside
