@@ -92,6 +92,7 @@ MUST_CHECK enum outcome catalog_repin(struct catalog *catalog, const json_t *age
 enum model_dialect {
     MODEL_OPENAI_CHAT,
     MODEL_OPENAI_RESPONSES,
+    MODEL_ANTHROPIC,
 };
 
 struct model_price { /* micros (millionths) of money per million tokens; -1: not given */

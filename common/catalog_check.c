@@ -142,9 +142,10 @@ enum outcome catalog_check_headers(const struct field_pairs *headers, const stru
 
 /* --- models --------------------------------------------------------------------------- */
 
-static enum outcome check_options(const json_t *options, const struct yaml_node *node,
+static enum outcome check_options(const struct model_def *def, const struct yaml_node *node,
                                   struct error *err)
 {
+    const json_t *options = def->options;
     static const char *const own[] = { "model", "messages",  "stream",        "stream_options",
                                        "tools", "functions", "function_call", "n" };
     char shown[SHOWN_SIZE];
@@ -158,6 +159,9 @@ static enum outcome check_options(const json_t *options, const struct yaml_node 
         if (json_object_get(options, own[i]))
             return yaml_fail(err, key_at(options_node, own[i]),
                              "option '%s' is set by pawl; remove it", own[i]);
+    if (def->dialect == MODEL_ANTHROPIC && json_object_get(options, "system"))
+        return yaml_fail(err, key_at(options_node, "system"),
+                         "option 'system' is set by pawl; write 'instructions' in the agent");
     return check_json_size(options, options_node, "options", OPTIONS_BYTES_MAX, err);
 }
 
@@ -194,7 +198,7 @@ enum outcome catalog_check_model(struct model_def *def, const struct yaml_node *
                          "'max_output_tokens' is not less than 'context_window', which has to hold "
                          "the prompt, too; write the limits of the model as its provider gives "
                          "them");
-    return check_options(def->options, node, err);
+    return check_options(def, node, err);
 }
 
 /* --- tools ------------------------------------------------------------------------------ */

@@ -125,8 +125,8 @@ static const char *check_provider_model(const char *text)
 
 #define MODEL(member) .offset = offsetof(struct model_def, member)
 
-static const char *const dialect_words[] = { "openai_chat", "openai_responses", NULL };
-_Static_assert(MODEL_OPENAI_CHAT == 0 && MODEL_OPENAI_RESPONSES == 1,
+static const char *const dialect_words[] = { "openai_chat", "openai_responses", "anthropic", NULL };
+_Static_assert(MODEL_OPENAI_CHAT == 0 && MODEL_OPENAI_RESPONSES == 1 && MODEL_ANTHROPIC == 2,
                "dialect_words are in the order of enum model_dialect");
 
 static const struct field price_rows[] = {
@@ -162,8 +162,9 @@ static const struct field model_rows[] = {
       MODEL(dialect),
       .otherwise = "openai_chat",
       .words = dialect_words,
-      .help = "The protocol that the provider speaks: `POST <base_url>/chat/completions` or "
-              "`POST <base_url>/responses`." },
+      .help = "The protocol that the provider speaks: `POST <base_url>/chat/completions`, "
+              "`POST <base_url>/responses` or `POST <base_url>/messages` (whose own `base_url` is "
+              "https://api.anthropic.com/v1)." },
     { .name = "base_url",
       .type = FIELD_STRING,
       MODEL(base_url),
@@ -185,7 +186,8 @@ static const struct field model_rows[] = {
     { .name = "api_key",
       .type = FIELD_SECRET,
       MODEL(api_key_secret),
-      .help = "Sent as `Authorization: Bearer`. The secret itself stands in the environment of the "
+      .help = "Sent as `Authorization: Bearer`, or as `x-api-key` to `anthropic`. The secret "
+              "itself stands in the environment of the "
               "planner; see `secrets` in the process file.",
       .example = "{secret: OPENAI_API_KEY}" },
     { .name = "connect_timeout",
@@ -246,7 +248,9 @@ static const struct field model_rows[] = {
       .otherwise = "0",
       .min = 0,
       .max = 100000000,
-      .help = "Tokens of `context_window` that are kept free for the answer. 0: an eighth of it.",
+      .help = "Tokens of `context_window` that are kept free for the answer; 0: an eighth of it. "
+              "`anthropic` is always told a limit, as `max_tokens`: this one, or 8192 beside "
+              "`thinking.budget_tokens`, if the options do not say it.",
       .example = "16384" },
     { .name = "options",
       .type = FIELD_JSON,

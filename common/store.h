@@ -234,7 +234,7 @@ struct store_item {
 };
 
 enum store_plan_outcome {
-    STORE_PLAN_CALLS,       /* items of which some are function calls */
+    STORE_PLAN_CALLS,       /* the run goes on: items, of which some are function calls */
     STORE_PLAN_FINAL,       /* items without calls: the run has succeeded */
     STORE_PLAN_RETRY,       /* the model call failed; again in retry_ms */
     STORE_PLAN_FAIL,        /* the run cannot go on: code, error */

@@ -169,7 +169,7 @@ enum outcome judge_items(const struct model_reply *reply, const struct registry_
 enum store_plan_outcome judge_outcome(const struct model_reply *reply, const char **code,
                                       struct error *why)
 {
-    if (reply->call_count > 0)
+    if (reply->call_count > 0 || reply->end == REPLY_END_PAUSE)
         return STORE_PLAN_CALLS;
     if (reply->end == REPLY_END_LENGTH) {
         *code = "answer_cut";

@@ -42,7 +42,8 @@ MUST_CHECK enum outcome judge_items(const struct model_reply *reply,
                                     struct error *err);
 
 /* What the reply as a whole means for the run: CALLS, FINAL, or FAIL with code and
- * text for an answer that was cut short.                                     */
+ * text for an answer that was cut short.  CALLS without a call: the model paused in
+ * the middle of its turn; what it said is kept, and the next step asks it at once.  */
 enum store_plan_outcome judge_outcome(const struct model_reply *reply, const char **code,
                                       struct error *why);
 

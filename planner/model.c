@@ -2,6 +2,7 @@
 
 #include "common/memory.h"
 #include "common/text.h"
+#include "planner/model_anthropic.h"
 #include "planner/model_openai_chat.h"
 #include "planner/model_openai_responses.h"
 
@@ -18,6 +19,7 @@ const struct dialect *dialect_of(enum model_dialect dialect)
     switch (dialect) {
     case MODEL_OPENAI_CHAT: return &openai_chat;
     case MODEL_OPENAI_RESPONSES: return &openai_responses;
+    case MODEL_ANTHROPIC: return &anthropic;
     }
     return NULL;
 }

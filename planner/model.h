@@ -54,6 +54,7 @@ struct prompt_turn {
     const struct reply_item *items; /* without raw: the same in nobody's dialect */
     size_t item_count;
     size_t call_count;
+    int step;
 };
 
 /* What a call came to, as text for the model. */
@@ -63,6 +64,7 @@ struct prompt_result {
     const char *text;
     size_t text_n;
     bool is_error;
+    int step;
 };
 
 enum { MODEL_HEADERS_MAX = 4 };
@@ -106,6 +108,7 @@ enum reply_end {
     REPLY_END_STOP,    /* it had no more to say, or waits for its calls */
     REPLY_END_LENGTH,  /* cut by the provider's limit of tokens */
     REPLY_END_FILTER,  /* cut by the provider's filter */
+    REPLY_END_PAUSE,   /* in the middle of its turn: it goes on when asked again */
 };
 
 struct model_reply {

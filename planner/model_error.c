@@ -14,8 +14,12 @@ static bool is_one_of(const char *word, const char *const *words)
 }
 
 /* Money that is spent: nothing passes by waiting. */
-static const char *const quota_words[] = { "insufficient_quota", "billing_hard_limit_reached",
-                                           "billing_not_active", "enforced_spend_limit_reached",
+static const char *const quota_words[] = { "insufficient_quota",
+                                           "billing_hard_limit_reached",
+                                           "billing_not_active",
+                                           "enforced_spend_limit_reached",
+                                           "contract_spend_limit_reached",
+                                           "linked_organization_spend_limit_reached",
                                            NULL };
 /* The prompt is too long: the words of OpenAI, of llama.cpp's server and of Anthropic. */
 static const char *const length_words[] = { "context_length_exceeded", "exceed_context_size_error",
@@ -25,6 +29,27 @@ static const char *const final_words[] = {
     "permission_error",      "not_found_error",      "model_not_found",
     "content_filter",        "invalid_prompt",       NULL
 };
+
+/* Types that say what a status would have said. */
+static const struct error_type {
+    const char *type;
+    enum outcome outcome;
+    const char *code;
+} error_types[] = {
+    { "overloaded_error", RETRY, "overloaded" },
+    { "rate_limit_error", RETRY, "rate_limited" },
+    { "timeout_error", RETRY, "timeout" },
+    { "billing_error", REFUSED, "payment_required" },
+    { "request_too_large", REFUSED, "prompt_too_large" },
+};
+
+static const struct error_type *error_type_of(const char *type)
+{
+    for (size_t i = 0; type && i < sizeof error_types / sizeof *error_types; i++)
+        if (strcmp(type, error_types[i].type) == 0)
+            return &error_types[i];
+    return NULL;
+}
 
 /* Inside an answer there is no status; some servers give it as `code`. */
 static long status_of(const json_t *error)
@@ -80,8 +105,14 @@ void model_error(long status, const json_t *answer, const char *secret, struct m
         return;
     }
     bool final = is_one_of(code, final_words) || is_one_of(type, final_words);
-    (void)model_reply_fail(reply, final ? REFUSED : RETRY,
-                           final ? "request_refused" : "provider_error",
+    const struct error_type *t = error_type_of(type);
+    (void)model_reply_fail(reply,
+                           t       ? t->outcome
+                           : final ? REFUSED
+                                   : RETRY,
+                           t       ? t->code
+                           : final ? "request_refused"
+                                   : "provider_error",
                            "the provider ended its answer with an error: %s", words);
 }
 

@@ -158,6 +158,7 @@ static bool add_results(const struct dialect *dialect, const struct conversation
         struct prompt_result *r = &results[i];
         r->call_id = call->call_id ? call->call_id : "";
         r->tool = call->tool;
+        r->step = step->step;
         r->is_error = call->refused || !call->status || strcmp(call->status, "succeeded") != 0;
         r->text = prompt_result_text(call, arena, &r->text_n);
         if (!r->text)
@@ -236,7 +237,9 @@ static bool add_turn(const struct dialect *dialect, const struct conversation_st
 {
     bool ours = step->dialect ? strcmp(step->dialect, dialect->name) == 0
                               : strcmp(dialect->name, "openai_chat") == 0;
-    struct prompt_turn turn = { .items = step->said, .item_count = step->said_count };
+    struct prompt_turn turn = { .items = step->said,
+                                .item_count = step->said_count,
+                                .step = step->step };
     for (size_t i = 0; i < step->said_count; i++)
         turn.call_count += step->said[i].type == REPLY_CALL;
     if (ours) {
@@ -298,7 +301,7 @@ bool prompt_add_answer(const struct dialect *dialect, const struct model_reply *
 {
     history_cut(h, h->open_len);
     const size_t before = h->text.len;
-    const struct prompt_turn turn = { .raw = reply->raw, .raw_n = reply->raw_n };
+    const struct prompt_turn turn = { .raw = reply->raw, .raw_n = reply->raw_n, .step = step };
     if (!dialect->add_turn(&h->text, &turn) ||
         !follow_up(dialect, prompt_is_empty_turn(reply->items, reply->item_count), h)) {
         history_forget(h);

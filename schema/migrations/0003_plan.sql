@@ -196,7 +196,7 @@ $$;
 
 -- Stores what models answered and says what is next.
 --
--- outcomes: calls        items of which some are function calls
+-- outcomes: calls        items of which some are function calls; none: the model is asked on at once
 --           final        items without calls: the run has succeeded
 --           retry        the model call failed; again in p_retry_ms
 --           fail         the run cannot go on: p_code, p_error
@@ -292,7 +292,7 @@ BEGIN
     UPDATE agent_runs r
     SET claim_by = NULL, claim_token = NULL, change = r.change + 1,
         open_calls = n.calls,
-        step = r.step + CASE WHEN u.outcome = 'calls' AND n.calls = 0 THEN 1 ELSE 0 END, -- all of them refused
+        step = r.step + CASE WHEN u.outcome = 'calls' AND n.calls = 0 THEN 1 ELSE 0 END, -- all of them refused, or there are none
         version = CASE WHEN u.outcome = 'calls' AND n.calls = 0 THEN 0
                        WHEN u.outcome = 'handed_back' THEN r.version - 1 ELSE r.version END,
         failures = CASE u.outcome WHEN 'retry' THEN coalesce(u.failures, r.failures + 1) WHEN 'calls' THEN 0 ELSE r.failures END,

@@ -328,7 +328,7 @@ static void models(void **state)
           "d.yaml:4: 'model' is the text 'gpt x'; write the provider's name of a model, without "
           "spaces" },
         { "dialect: telepathy",
-          "d.yaml:3: 'dialect' is the text 'telepathy'; write openai_chat or openai_responses" },
+          "d.yaml:3: 'dialect' is the text 'telepathy'; write openai_chat, openai_responses or anthropic" },
         { "api_key: sk-live-12345",
           "d.yaml:3: 'api_key' is not {secret: NAME}; write {secret: NAME}, and NAME under "
           "'secrets' of the process file" },
@@ -336,6 +336,8 @@ static void models(void **state)
           "d.yaml:5: 'options' is the number 5; write a mapping, like {temperature: 0.2}" },
         { "base_url: \"http://h\"\n  model: x\n  options:\n   messages: []",
           "d.yaml:6: option 'messages' is set by pawl; remove it" },
+        { "base_url: \"http://h\"\n  model: x\n  dialect: anthropic\n  options: {system: x}",
+          "d.yaml:6: option 'system' is set by pawl; write 'instructions' in the agent" },
         { "base_url: \"http://h\"\n  model: x\n  price: {input: 1}",
           "d.yaml:5: 'output' is missing in 'price'; add `output: 10`" },
         { "base_url: \"http://h\"\n  model: x\n  timeout: 1s\n  silence_timeout: 2s",

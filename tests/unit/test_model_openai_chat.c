@@ -319,8 +319,8 @@ static json_t *written(const char *options, size_t tool_count)
     assert_true(openai_chat.add_user(&body, "Hi \"you\"", 8));
     assert_true(openai_chat.add_turn(
         &body, &(struct prompt_turn){ .raw = "{\"role\":\"assistant\"}", .raw_n = 20 }));
-    const struct prompt_result results[] = { { "c1", "look", "seen", 4, false },
-                                             { "c2", NULL, "", 0, true } };
+    const struct prompt_result results[] = { { "c1", "look", "seen", 4, false, 1 },
+                                             { "c2", NULL, "", 0, true, 1 } };
     assert_true(openai_chat.add_results(&body, results, 2));
     assert_true(openai_chat.close(&body, &frame, false));
     json_t *value = json_loadb(body.data, body.len, JSON_REJECT_DUPLICATES, NULL);

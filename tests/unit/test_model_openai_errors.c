@@ -26,7 +26,7 @@ static void errors_come_inside_a_stream(void **state)
     (void)state;
     assert_stream_fails(DELTA("{\"content\":\"x\"}") EVENT("{\"error\":{\"message\":\"overloaded\","
                                                            "\"type\":\"overloaded_error\"}}"),
-                        RETRY, "provider_error");
+                        RETRY, "overloaded");
     assert_stream_fails(EVENT("{\"error\":{\"code\":502,\"message\":\"bad gateway\"},\"choices\":"
                               "[{\"delta\":{},\"finish_reason\":\"error\"}]}"),
                         RETRY, "provider_error");
