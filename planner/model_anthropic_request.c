@@ -123,6 +123,24 @@ static bool ends_with(const struct buf *body, size_t len, const char *end)
     return len >= n && memcmp(body->data + len - n, end, n) == 0;
 }
 
+/* Where the model's last turn ends: at the end of the text, or in front of the user's
+ * open message, whose beginning cannot stand inside a string (there a quote is escaped). */
+static size_t last_turn_end(const struct buf *body)
+{
+    static const char begins[] = "," USER_BEGINS;
+    if (!ends_with(body, body->len, "\""))
+        return body->len;
+    for (size_t at = body->len; at >= sizeof begins - 1; at--)
+        if (ends_with(body, at, begins))
+            return at - (sizeof begins - 1);
+    return 0;
+}
+
+static bool is_foreign(const struct buf *body)
+{
+    return ends_with(body, last_turn_end(body), FOREIGN_ENDS);
+}
+
 /* The next block of the user's message, which begins with it if need be: what comes one
  * after the other is one message.                                             */
 static void begin_block(struct buf *body)
@@ -153,7 +171,7 @@ static void foreign_id(char out[ID_BYTES], int step, const char *call_id)
 /* The member is_error stands in front, so that the text's end is a string's. */
 bool anthropic_add_results(struct buf *body, const struct prompt_result *results, size_t count)
 {
-    bool foreign = ends_with(body, body->len, FOREIGN_ENDS);
+    bool foreign = is_foreign(body);
     for (size_t i = 0; i < count; i++) {
         const struct prompt_result *r = &results[i];
         char id[ID_BYTES];
@@ -246,19 +264,6 @@ bool anthropic_add_turn(struct buf *body, const struct prompt_turn *turn)
 
 /* ---- the end ---------------------------------------------------------------------------- */
 
-/* Where the user's last message begins, if it is the last of all.  Its beginning cannot
- * stand inside a string, where a quote is escaped.                            */
-static size_t last_turn_end(const struct buf *body, size_t len)
-{
-    static const char begins[] = "," USER_BEGINS;
-    if (!ends_with(body, len, "\""))
-        return len;
-    for (size_t at = len; at >= sizeof begins - 1; at--)
-        if (ends_with(body, at, begins))
-            return at - (sizeof begins - 1);
-    return 0;
-}
-
 static bool holds(const struct buf *body, const char *text)
 {
     return memmem(body->data, body->len, text, strlen(text)) != NULL;
@@ -270,7 +275,7 @@ bool anthropic_close(struct buf *body, const struct prompt_frame *frame, bool an
     const json_t *thinking = json_object_get(options, "thinking");
     if (body->full || body->len == 0)
         return false;
-    bool foreign = ends_with(body, last_turn_end(body, body->len), FOREIGN_ENDS);
+    bool foreign = is_foreign(body);
     bool orphans = frame->tool_count == 0 && holds(body, "\"type\":\"tool_use\"");
     buf_puts(body, ends_with(body, body->len, "\"") ? CACHE_MARK "}]}]" : "]");
     if (orphans)
