@@ -171,6 +171,9 @@ struct dialect {
     bool (*add_turn)(struct buf *body, const struct prompt_turn *turn);
     bool (*add_results)(struct buf *body, const struct prompt_result *results, size_t count);
     bool (*close)(struct buf *body, const struct prompt_frame *frame, bool answer_only);
+    /* Did the model pause in this turn of its own (REPLY_END_PAUSE), so that it goes on
+     * when the turn is the last one of a request?  NULL: it never does.         */
+    bool (*is_open)(const char *raw, size_t n);
 
     /* Reading, by reader.h.  `parts` is what the dialect keeps of a streamed message,
      * of at most limit_bytes.  read_event: OK: go on; anything else: reader_fail().

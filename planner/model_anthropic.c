@@ -246,6 +246,7 @@ const struct dialect anthropic = {
     .add_turn = anthropic_add_turn,
     .add_results = anthropic_add_results,
     .close = anthropic_close,
+    .is_open = anthropic_is_open,
     .parts_new = parts_new,
     .parts_free = parts_free,
     .read_event = read_event,

@@ -5,12 +5,13 @@
  * `raw` is the content of the assistant's message, an array of blocks, in the order
  * and with all that the provider sent: signatures of thoughts, blocks that nobody has
  * heard of.  Only what the API itself sends and does not take back is mended: blocks
- * with blank text are left out; a call gets an id and a name of the API's letters, and
- * an object as its input.
+ * with blank text are left out, and thoughts that nothing follows; a call gets an id and
+ * a name of the API's letters, and an object as its input.
  *
  * An answer ends with `message_stop`; `stop_reason` is an end, too, since it comes when
  * all blocks have been closed.  Its reason `pause_turn` (REPLY_END_PAUSE) means: ask
- * again with what was said so far.
+ * again with what was said so far.  `raw` is {"content":[...],"paused":true} then, and
+ * nothing is put behind it.
  *
  * `options` of the model are merged into the body, but for `model`, `messages`, `tools`
  * and `system`.  The API wants `max_tokens`: it is that of the options, or

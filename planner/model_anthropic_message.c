@@ -115,6 +115,15 @@ static bool is_silent(const json_t *block)
     return !text || anthropic_is_blank(text, n);
 }
 
+/* The API wants no thought at the end of a turn. */
+static void drop_last_thoughts(json_t *content)
+{
+    size_t n = json_array_size(content);
+    while (n > 0 && (is_type(json_array_get(content, n - 1), "thinking") ||
+                     is_type(json_array_get(content, n - 1), "redacted_thinking")))
+        (void)json_array_remove(content, --n);
+}
+
 static bool are_blocks(const json_t *content)
 {
     size_t i;
@@ -209,5 +218,13 @@ void anthropic_message(json_t *content, const char *end_reason, const char *call
         if (is_silent(json_array_get(content, i)))
             (void)json_array_remove(content, i);
     bool fits = read_items(content, call_prefix, reply);
-    reply_close(reply, content, end_of(end_reason), end_reason, fits);
+    enum reply_end end = end_of(end_reason);
+    if (end != REPLY_END_PAUSE) {
+        drop_last_thoughts(content);
+        reply_close(reply, content, end, end_reason, fits);
+        return;
+    }
+    json_t *paused = json_pack("{s:O,s:b}", "content", content, "paused", 1);
+    reply_close(reply, paused, end, end_reason, fits);
+    json_decref(paused);
 }

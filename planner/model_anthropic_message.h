@@ -23,6 +23,10 @@ void anthropic_name(char *out, size_t out_size, const char *text);
 /* The text as an object; anything else is an empty one. */
 json_t *anthropic_input(const char *text, size_t n);
 
+/* The reply's raw when the model paused: the content between these. */
+#define ANTHROPIC_PAUSED_HEAD "{\"content\":"
+#define ANTHROPIC_PAUSED_TAIL ",\"paused\":true}"
+
 /* Reads the items of a message's content, an array, into the reply.  The content gets
  * what it needs to be sent back.  A block's input may be the text of one, as it was
  * streamed.                                                                  */

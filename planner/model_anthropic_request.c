@@ -249,16 +249,32 @@ static void add_foreign(struct buf *body, const struct prompt_turn *turn)
         buf_puts(body, FOREIGN_ENDS);
 }
 
+bool anthropic_is_open(const char *raw, size_t n)
+{
+    size_t head = strlen(ANTHROPIC_PAUSED_HEAD);
+    return n > head + strlen(ANTHROPIC_PAUSED_TAIL) &&
+           memcmp(raw, ANTHROPIC_PAUSED_HEAD, head) == 0;
+}
+
+static void add_own(struct buf *body, const char *content, size_t n)
+{
+    if (n <= strlen("[]")) /* a message without blocks is refused */
+        return;
+    begin_turn(body);
+    buf_puts(body, "{\"role\":\"assistant\",\"content\":");
+    buf_add(body, content, n);
+    buf_putc(body, '}');
+}
+
 bool anthropic_add_turn(struct buf *body, const struct prompt_turn *turn)
 {
-    if (!turn->raw) {
+    size_t head = strlen(ANTHROPIC_PAUSED_HEAD), tail = strlen(ANTHROPIC_PAUSED_TAIL);
+    if (!turn->raw)
         add_foreign(body, turn);
-    } else if (turn->raw_n > strlen("[]")) { /* a message without blocks is refused */
-        begin_turn(body);
-        buf_puts(body, "{\"role\":\"assistant\",\"content\":");
-        buf_add(body, turn->raw, turn->raw_n);
-        buf_putc(body, '}');
-    }
+    else if (anthropic_is_open(turn->raw, turn->raw_n))
+        add_own(body, turn->raw + head, turn->raw_n - head - tail);
+    else
+        add_own(body, turn->raw, turn->raw_n);
     return !body->full;
 }
 

@@ -13,6 +13,7 @@ bool anthropic_begin(struct buf *body, const struct prompt_frame *frame);
 bool anthropic_add_user(struct buf *body, const char *text, size_t n);
 bool anthropic_add_turn(struct buf *body, const struct prompt_turn *turn);
 bool anthropic_add_results(struct buf *body, const struct prompt_result *results, size_t count);
+bool anthropic_is_open(const char *raw, size_t n);
 bool anthropic_close(struct buf *body, const struct prompt_frame *frame, bool answer_only);
 
 #endif

@@ -222,18 +222,22 @@ bool prompt_is_empty_turn(const struct reply_item *items, size_t count)
     return true;
 }
 
-/* After a turn: one that was empty is answered at once. */
-static bool follow_up(const struct dialect *dialect, bool empty, struct history *h)
+/* The turn, and what follows it: one that was empty is answered at once, but where the
+ * model only paused it has not said its last word yet.                        */
+static bool add_turn(const struct dialect *dialect, const struct prompt_turn *turn, bool empty,
+                     struct history *h)
 {
     static const char words[] =
         "Your last message was empty. Go on: call a tool, or give your answer.";
-    h->empty_turn = empty;
-    return !empty || dialect->add_user(&h->text, words, sizeof words - 1);
+    bool open = turn->raw && dialect->is_open && dialect->is_open(turn->raw, turn->raw_n);
+    h->empty_turn = empty && !open;
+    return dialect->add_turn(&h->text, turn) &&
+           (!h->empty_turn || dialect->add_user(&h->text, words, sizeof words - 1));
 }
 
 /* Rows without a dialect are of the time before there was more than one. */
-static bool add_turn(const struct dialect *dialect, const struct conversation_step *step,
-                     struct buf *text)
+static bool add_plan(const struct dialect *dialect, const struct conversation_step *step,
+                     struct history *h)
 {
     bool ours = step->dialect ? strcmp(step->dialect, dialect->name) == 0
                               : strcmp(dialect->name, "openai_chat") == 0;
@@ -246,7 +250,7 @@ static bool add_turn(const struct dialect *dialect, const struct conversation_st
         turn.raw = step->raw;
         turn.raw_n = step->raw_n;
     }
-    return dialect->add_turn(text, &turn);
+    return add_turn(dialect, &turn, prompt_is_empty_turn(step->said, step->said_count), h);
 }
 
 static bool add_steps(const struct dialect *dialect, const struct conversation *c,
@@ -255,9 +259,7 @@ static bool add_steps(const struct dialect *dialect, const struct conversation *
     for (size_t i = 0; i < c->step_count; i++) {
         const struct conversation_step *step = &c->steps[i];
         size_t before = h->text.len;
-        if (step->raw &&
-            (!add_turn(dialect, step, &h->text) ||
-             !follow_up(dialect, prompt_is_empty_turn(step->said, step->said_count), h)))
+        if (step->raw && !add_plan(dialect, step, h))
             return false;
         if (step->raw)
             history_step(h, step->step)->plan_bytes = h->text.len - before;
@@ -302,8 +304,7 @@ bool prompt_add_answer(const struct dialect *dialect, const struct model_reply *
     history_cut(h, h->open_len);
     const size_t before = h->text.len;
     const struct prompt_turn turn = { .raw = reply->raw, .raw_n = reply->raw_n, .step = step };
-    if (!dialect->add_turn(&h->text, &turn) ||
-        !follow_up(dialect, prompt_is_empty_turn(reply->items, reply->item_count), h)) {
+    if (!add_turn(dialect, &turn, prompt_is_empty_turn(reply->items, reply->item_count), h)) {
         history_forget(h);
         return false;
     }

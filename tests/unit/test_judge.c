@@ -243,7 +243,8 @@ static void calls_beyond_the_limit_are_told_so(void **state)
 static void a_cut_answer_makes_no_call(void **state)
 {
     (void)state;
-    const enum reply_end ends[] = { REPLY_END_LENGTH, REPLY_END_FILTER, REPLY_END_UNKNOWN };
+    const enum reply_end ends[] = { REPLY_END_LENGTH, REPLY_END_FILTER, REPLY_END_UNKNOWN,
+                                    REPLY_END_PAUSE };
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         struct reply_item items[] = { call("look", "{}"), call("look", "{\"a\"") };
         judge(items, 2, ends[i]);
@@ -273,6 +274,10 @@ static void what_a_reply_means_for_the_run(void **state)
     r = reply_of(text, 1, REPLY_END_FILTER);
     assert_int_equal(judge_outcome(&r, &code, &why), STORE_PLAN_FAIL);
     assert_string_equal(code, "content_filtered");
+    code = NULL;
+    r = reply_of(text, 1, REPLY_END_PAUSE); /* no answer yet */
+    assert_int_equal(judge_outcome(&r, &code, &why), STORE_PLAN_CALLS);
+    assert_null(code);
 }
 
 static void the_arena_bounds_it(void **state)

@@ -113,12 +113,12 @@ static void reads_interleaved_blocks_with_gaps(void **state)
 static void reads_blocks_in_any_order(void **state)
 {
     (void)state;
-    struct model_reply *r = read_stream(BEGIN SAY(0, "Hel") TEXT(0) SAY(0, "lo") THINK(2, "hm")
-                                            SIGN(2, "c2ln") END("end_turn"));
+    struct model_reply *r = read_stream(BEGIN SAY(2, "Hel") TEXT(2) SAY(2, "lo") THINK(0, "hm")
+                                            SIGN(0, "c2ln") END("end_turn"));
     assert_int_equal(r->outcome, OK);
     assert_int_equal(r->item_count, 2);
-    assert_said(r, 0, REPLY_TEXT, "Hello");
-    assert_said(r, 1, REPLY_REASONING, "hm");
+    assert_said(r, 0, REPLY_REASONING, "hm");
+    assert_said(r, 1, REPLY_TEXT, "Hello");
     assert_contains(r->raw, "{\"thinking\":\"hm\",\"type\":\"thinking\",\"signature\":\"c2ln\"}");
     model_reply_free(r);
 
@@ -363,6 +363,30 @@ static void says_why_the_model_stopped(void **state)
     }
 }
 
+static void what_was_said_before_a_pause_is_kept_for_going_on(void **state)
+{
+    (void)state;
+    struct model_reply *r =
+        read_stream(BEGIN START(0, "\"type\":\"server_tool_use\",\"id\":\"s\",\"name\":"
+                                   "\"search\",\"input\":{}") STOP(0) THOUGHT(1) THINK(1, "hm")
+                        SIGN(1, "c2ln") END("pause_turn"));
+    assert_int_equal(r->outcome, OK);
+    assert_string_equal(r->raw,
+                        "{\"content\":[{\"type\":\"server_tool_use\",\"id\":\"s\",\"name\":"
+                        "\"search\",\"input\":{}},{\"type\":\"thinking\",\"thinking\":\"hm\","
+                        "\"signature\":\"c2ln\"}],\"paused\":true}");
+    assert_true(anthropic.is_open(r->raw, r->raw_n));
+    model_reply_free(r);
+
+    /* "The final block in an assistant message cannot be `thinking`." */
+    r = read_stream(BEGIN TEXT(0) SAY(0, "x") THOUGHT(1) THINK(1, "hm") SIGN(1, "c2ln") START(
+        2, "\"type\":\"redacted_thinking\",\"data\":\"Em\"") END("max_tokens"));
+    assert_said(r, 1, REPLY_REASONING, "hm");
+    assert_string_equal(r->raw, "[{\"type\":\"text\",\"text\":\"x\"}]");
+    assert_false(anthropic.is_open(r->raw, r->raw_n));
+    model_reply_free(r);
+}
+
 static void a_stream_without_its_end_is_cut(void **state)
 {
     (void)state;
@@ -523,6 +547,7 @@ int main(void)
         cmocka_unit_test(counts_what_the_provider_says),
         cmocka_unit_test(a_failed_call_was_counted_too),
         cmocka_unit_test(says_why_the_model_stopped),
+        cmocka_unit_test(what_was_said_before_a_pause_is_kept_for_going_on),
         cmocka_unit_test(a_stream_without_its_end_is_cut),
         cmocka_unit_test(errors_come_inside_a_stream),
         cmocka_unit_test(garbage_is_classed),

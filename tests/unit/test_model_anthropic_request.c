@@ -285,7 +285,8 @@ static void a_turn_may_be_the_last_one(void **state)
     begin(&q, "{}", 1);
     add_user(&q, "Hi");
     add_own(&q, "[]");
-    add_own(&q, "[{\"type\":\"server_tool_use\"}]");
+    add_own(&q, "{\"content\":[],\"paused\":true}");
+    add_own(&q, "{\"content\":[{\"type\":\"server_tool_use\"}],\"paused\":true}");
     add_own(&q, "[{\"type\":\"text\",\"text\":\"on\"}]");
     assert_messages(&q, "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"Hi\"}]},{"
                         "\"role\":\"assistant\",\"content\":[{\"type\":\"server_tool_use\"}]},{"

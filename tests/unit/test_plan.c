@@ -338,6 +338,30 @@ static void an_empty_turn_gets_one_more_step(void **state)
     end_world(&w);
 }
 
+/* A model that paused goes on at once, and not for ever. */
+static void a_paused_turn_is_asked_on_at_once(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    int limit = world_agent.limit_steps;
+    world_agent.limit_steps = WORLD_STEPS + 1;
+    w.step = WORLD_STEPS;
+    w.end = REPLY_END_PAUSE;
+    assert_int_equal(deliver(&w, FOREVER), PLAN_DONE);
+    assert_false(w.ended);
+    assert_int_equal(w.step, WORLD_STEPS + 1);
+    assert_int_equal(w.plan_rings, 1);
+    assert_int_equal(w.retries, 0);
+    w.empty_turns = 1; /* in the last step that there is */
+    assert_int_equal(deliver(&w, FOREVER), PLAN_DONE);
+    assert_int_equal(deliver(&w, FOREVER), PLAN_DONE);
+    assert_int_equal(w.model_calls, 2);
+    assert_string_equal(w.status, "failed");
+    assert_string_equal(w.code, "step_limit");
+    world_agent.limit_steps = limit;
+    end_world(&w);
+}
+
 static void the_last_step_is_for_the_answer(void **state)
 {
     (void)state;
@@ -576,6 +600,7 @@ int main(void)
         cmocka_unit_test(a_provider_that_is_left_alone_is_passed_over),
         cmocka_unit_test(another_model_gets_its_own_prompt),
         cmocka_unit_test(an_empty_turn_gets_one_more_step),
+        cmocka_unit_test(a_paused_turn_is_asked_on_at_once),
         cmocka_unit_test(the_last_step_is_for_the_answer),
         cmocka_unit_test(ends_by_rule),
         cmocka_unit_test(a_missing_secret_gives_the_claim_back),
