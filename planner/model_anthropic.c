@@ -23,6 +23,8 @@ struct parts {
     struct delta message;
     int64_t started, index; /* blocks so far; of the newest */
     struct anthropic_usage usage;
+    int64_t *items; /* blocks that become an item, by their index, as they came */
+    size_t item_count, item_room;
 };
 
 static void *parts_new(size_t limit_bytes)
@@ -37,6 +39,7 @@ static void parts_free(void *arg)
 {
     struct parts *p = arg;
     delta_release(&p->message);
+    free(p->items);
     free(p);
 }
 
@@ -61,6 +64,34 @@ static enum outcome merge(struct reader *r, const json_t *event, json_t *element
     return outcome == OK ? OK : reader_fail(r, RETRY, "answer_too_large");
 }
 
+/* The place of the present block in the reply, which it gets by this. */
+static int item_of(struct parts *p)
+{
+    for (size_t i = p->item_count; i-- > 0;)
+        if (p->items[i] == p->index)
+            return (int)i;
+    if (p->item_count == p->item_room) {
+        p->item_room = p->item_room ? 2 * p->item_room : 8;
+        p->items = xreallocarray(p->items, p->item_room, sizeof *p->items);
+    }
+    p->items[p->item_count] = p->index;
+    return (int)p->item_count++;
+}
+
+/* Of a block that begins, or of a piece: what it says, or that a call has its place. */
+static void tell(struct reader *r, const json_t *said)
+{
+    size_t n;
+    const char *text = json_strn(said, "text", &n);
+    if (text && n > 0)
+        reader_tell(r, REPLY_TEXT, item_of(r->parts), text, n);
+    text = json_strn(said, "thinking", &n);
+    if (text && n > 0)
+        reader_tell(r, REPLY_REASONING, item_of(r->parts), text, n);
+    if (strcmp(json_str_or(said, "type", ""), "tool_use") == 0)
+        (void)item_of(r->parts);
+}
+
 static enum outcome on_block_start(struct reader *r, const json_t *event)
 {
     struct parts *p = r->parts;
@@ -70,7 +101,10 @@ static enum outcome on_block_start(struct reader *r, const json_t *event)
     char id[24];
     (void)snprintf(id, sizeof id, "%lld", (long long)++p->started);
     AUTO_FREE char *begun = json_text(block);
-    return merge(r, event, json_pack("{s:s,s:s}", "id", id, "begun", begun));
+    enum outcome outcome = merge(r, event, json_pack("{s:s,s:s}", "id", id, "begun", begun));
+    if (outcome == OK)
+        tell(r, block);
+    return outcome;
 }
 
 /* What a piece says of a block: its own members, whatever they are; only input and
@@ -98,7 +132,12 @@ static json_t *element_of(json_t *piece, const char *type)
 static enum outcome on_block_delta(struct reader *r, const json_t *event)
 {
     json_t *piece = json_obj(event, "delta");
-    return piece ? merge(r, event, element_of(piece, json_str_or(piece, "type", ""))) : OK;
+    if (!piece)
+        return OK;
+    enum outcome outcome = merge(r, event, element_of(piece, json_str_or(piece, "type", "")));
+    if (outcome == OK)
+        tell(r, piece);
+    return outcome;
 }
 
 static enum outcome read_event(struct reader *r, const json_t *event)

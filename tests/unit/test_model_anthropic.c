@@ -284,6 +284,49 @@ static void reads_one_object_when_a_stream_was_asked(void **state)
     model_reply_free(r);
 }
 
+struct heard {
+    struct buf said[4];
+};
+
+static void hear(void *arg, enum reply_item_type type, int index, const char *bytes, size_t n)
+{
+    struct heard *heard = arg;
+    assert_in_range(index, 0, 3);
+    assert_int_equal(type, index == 0 ? REPLY_REASONING : REPLY_TEXT);
+    buf_add(&heard->said[index], bytes, n);
+}
+
+/* Who listened knows every word of the reply, and no other. */
+static void tells_while_it_reads(void **state)
+{
+    (void)state;
+    static const char stream[] = BEGIN THOUGHT(0) THINK(0, "h") THINK(0, "m") SIGN(0, "c2ln")
+        STOP(0) START(1, "\"type\":\"redacted_thinking\",\"data\":\"Em\"") STOP(1) CALL(2, "a", "x")
+            ARG(2, "{\\\"text\\\":1}") STOP(2) START(3, "\"type\":\"text\",\"text\":\"Gr\"")
+                SAY(3, "\xc3\xbc") TEXT(4) SAY(4, "B") SAY(3, "\\u00df") SAY(4, "\\u0000")
+                    END("tool_use");
+    struct heard heard;
+    for (size_t i = 0; i < 4; i++)
+        buf_init(&heard.said[i], SIZE_MAX);
+    const struct reader_options options = { .output_limit_bytes = CUT_LIMIT_BYTES,
+                                            .call_prefix = "p",
+                                            .listener = { hear, &heard } };
+    struct reader *r = reader_new(&anthropic, &options, SSE_TYPE);
+    assert_int_equal(reader_feed(r, stream, sizeof stream - 1), OK);
+    struct model_reply *reply = model_reply_new((size_t)1 << 20);
+    reader_finish(r, true, reply);
+    assert_int_equal(reply->item_count, 4);
+    for (size_t i = 0; i < 4; i++) {
+        if (reply->items[i].type == REPLY_CALL)
+            assert_int_equal(heard.said[i].len, 0);
+        else
+            assert_string_equal(heard.said[i].data, reply->items[i].content);
+        buf_release(&heard.said[i]);
+    }
+    model_reply_free(reply);
+    reader_free(r);
+}
+
 /* ---- usage ----------------------------------------------------------------------- */
 
 static void counts_what_the_provider_says(void **state)
@@ -493,7 +536,8 @@ static void a_large_answer_is_bounded(void **state)
         CALL(0, "a", "x"),
     };
     for (size_t i = 0; i < sizeof streams / sizeof *streams; i++) {
-        const struct reader_options options = { CUT_LIMIT_BYTES, "p", NULL };
+        const struct reader_options options = { .output_limit_bytes = CUT_LIMIT_BYTES,
+                                                .call_prefix = "p" };
         struct reader *r = reader_new(&anthropic, &options, SSE_TYPE);
         size_t fed = 0;
         while (fed < 100000 && reader_feed(r, streams[i], strlen(streams[i])) == OK)
@@ -544,6 +588,7 @@ int main(void)
         cmocka_unit_test(calls_get_what_the_api_wants_back),
         cmocka_unit_test(ignores_what_nobody_knows),
         cmocka_unit_test(reads_one_object_when_a_stream_was_asked),
+        cmocka_unit_test(tells_while_it_reads),
         cmocka_unit_test(counts_what_the_provider_says),
         cmocka_unit_test(a_failed_call_was_counted_too),
         cmocka_unit_test(says_why_the_model_stopped),

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct prompt_result results[] = { { "c1", "look", "seen", 4, false },
-                                                { "c2", NULL, "", 0, true } };
+static const struct prompt_result results[] = { { "c1", "look", "seen", 4, false, 1 },
+                                                { "c2", NULL, "", 0, true, 1 } };
 
 static struct model_def model = { .model = "gpt \"x\"" };
 static struct tool_def tool = { .name = "look", .description = "Looks." };

@@ -16,7 +16,10 @@
 static struct model_def model = { .model = "m" };
 static struct tool_def tool = { .name = "t", .description = "T." };
 static const struct tool_def *const tools[] = { &tool };
-static const struct prompt_frame frame = { &model, "Be good.", tools, 1 };
+static const struct prompt_frame frame = {
+    .model = &model, .instructions = "Be good.", .tools = tools, .tool_count = 1
+};
+static const struct store_view everything = { 0 };
 
 static int set_up(void **state)
 {
@@ -100,7 +103,7 @@ static void extend(const struct dialect *dialect, struct history *h, size_t from
     struct error err;
     arena_init(&arena, (size_t)1 << 20);
     assert_int_equal(conversation_read(&c, &arena, rows + from, to - from, &err), OK);
-    assert_int_equal(prompt_extend(dialect, &frame, false, &c, &arena, h, &err), OK);
+    assert_int_equal(prompt_extend(dialect, &frame, false, &c, &everything, &arena, h, &err), OK);
     arena_free(&arena);
 }
 

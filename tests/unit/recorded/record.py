@@ -25,6 +25,8 @@ CASES = {  # what is said first, and how many turns of the model came before
     "parallel": (ASK, 0), "again": (ASK, 1), "text": (ASK, 2), "broken": ("Broken call", 0),
     "length": ("Cut by the limit", 0), "cut": ("Breaks off", 0),
 }
+# In this dialect arguments are an object, so that aimock cannot say broken ones.
+ANTHROPIC = {name: case for name, case in CASES.items() if name != "broken"} | {"sealed": ("Sealed thoughts", 0)}
 
 
 def schema(name):
@@ -52,7 +54,21 @@ def openai_responses(user, turns, stream):
             "tools": [{"type": "function", **schema(name)} for name in TOOLS]}
 
 
-DIALECTS = {"openai_chat": ("/v1/chat/completions", openai_chat),
+def anthropic(user, turns, stream):
+    messages = [{"role": "user", "content": user}]
+    for _ in range(turns):
+        messages.append({"role": "assistant", "content": [
+            {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmF0dXJl"},
+            *({"type": "tool_use", "id": i, "name": n, "input": json.loads(a)} for i, n, a in CALLS)]})
+        messages.append({"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": i, "content": "dry"} for i, _, _ in CALLS]})
+    tools = [{"name": name, "description": name, "input_schema": {"type": "object"}} for name in TOOLS]
+    return {"model": "claude-sonnet-4-5", "max_tokens": 4096, "system": "Be brief.", "messages": messages,
+            "thinking": {"type": "enabled", "budget_tokens": 1024}, "tools": tools, "stream": stream}
+
+
+DIALECTS = {"anthropic": ("/v1/messages", anthropic),
+            "openai_chat": ("/v1/chat/completions", openai_chat),
             "openai_responses": ("/v1/responses", openai_responses)}
 
 
@@ -72,7 +88,7 @@ def record(url, dialect):
     path, make = DIALECTS[dialect]
     directory = HERE / dialect
     directory.mkdir(exist_ok=True)
-    for case, (user, turns) in CASES.items():
+    for case, (user, turns) in (ANTHROPIC if dialect == "anthropic" else CASES).items():
         (directory / f"{case}.sse").write_bytes(ask(url + path, make(user, turns, True)))
     (directory / "parallel.json").write_bytes(ask(url + path, make(ASK, 0, False)))
     print(dialect, *(f"{file.name}:{file.stat().st_size}" for file in sorted(directory.iterdir())))
