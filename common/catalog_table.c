@@ -250,7 +250,7 @@ static const struct field model_rows[] = {
       .max = 100000000,
       .help = "Tokens of `context_window` that are kept free for the answer; 0: an eighth of it. "
               "`anthropic` is always told a limit, as `max_tokens`: this one, or 8192 beside "
-              "`thinking.budget_tokens`, if the options do not say it.",
+              "`thinking.budget_tokens` (at most that eighth), if the options do not say it.",
       .example = "16384" },
     { .name = "options",
       .type = FIELD_JSON,

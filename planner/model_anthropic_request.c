@@ -66,15 +66,22 @@ static bool is_given(const json_t *options, const char *key)
     return value && !json_is_null(value);
 }
 
+/* Without a limit of its own: no more than what is kept free for the answer (context.h). */
+static int64_t output_limit(const struct model_def *model)
+{
+    if (model->max_output_tokens > 0)
+        return model->max_output_tokens;
+    int64_t limit = ANTHROPIC_MAX_TOKENS +
+                    json_int_or(json_obj(model->options, "thinking"), "budget_tokens", 0);
+    int64_t kept_free = model->context_window / 8;
+    return kept_free > 0 && kept_free < limit ? kept_free : limit;
+}
+
 static void add_options(struct buf *body, const struct model_def *model)
 {
     json_t *options = model->options;
-    if (!is_given(options, "max_tokens")) {
-        int64_t thinking = json_int_or(json_obj(options, "thinking"), "budget_tokens", 0);
-        buf_printf(body, ",\"max_tokens\":%" PRId64,
-                   model->max_output_tokens > 0 ? (int64_t)model->max_output_tokens
-                                                : thinking + ANTHROPIC_MAX_TOKENS);
-    }
+    if (!is_given(options, "max_tokens"))
+        buf_printf(body, ",\"max_tokens\":%" PRId64, output_limit(model));
     if (!json_object_get(options, "stream"))
         buf_puts(body, ",\"stream\":true");
     const char *key;

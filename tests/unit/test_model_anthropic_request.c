@@ -152,15 +152,17 @@ static void the_output_limit_is_always_sent(void **state)
     (void)state;
     static const struct {
         const char *options;
-        int model_limit;
+        int model_limit, window;
         json_int_t sent;
     } cases[] = {
-        { "{}", 0, ANTHROPIC_MAX_TOKENS },
-        { "{\"max_tokens\":null}", 0, ANTHROPIC_MAX_TOKENS },
-        { "{}", 64000, 64000 },
-        { "{\"max_tokens\":100}", 64000, 100 },
-        { "{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":10000}}", 0, 18192 },
-        { "{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":10000}}", 12000, 12000 },
+        { "{}", 0, 0, ANTHROPIC_MAX_TOKENS },
+        { "{}", 0, 200000, ANTHROPIC_MAX_TOKENS },
+        { "{}", 0, 32000, 4000 },
+        { "{\"max_tokens\":null}", 0, 0, ANTHROPIC_MAX_TOKENS },
+        { "{}", 64000, 200000, 64000 },
+        { "{\"max_tokens\":100}", 64000, 0, 100 },
+        { "{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":10000}}", 0, 0, 18192 },
+        { "{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":10000}}", 12000, 0, 12000 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct request q;
@@ -168,6 +170,7 @@ static void the_output_limit_is_always_sent(void **state)
         json_decref(q.model.options);
         q.model.options = json_loads(cases[i].options, 0, NULL);
         q.model.max_output_tokens = cases[i].model_limit;
+        q.model.context_window = cases[i].window;
         buf_reset(&q.body);
         assert_true(anthropic.begin(&q.body, &q.frame));
         json_t *value = closed(&q, false);
