@@ -1,7 +1,7 @@
 -- plan.sql -- claims and commits of the brain (P2, P3).
 BEGIN;
 \ir fixture.psql
-SELECT plan(40);
+SELECT plan(53);
 SELECT t.worker('planner', 'a') AS p, t.worker('planner', 'b') AS q, t.start() AS run \gset
 
 SELECT is(t.claim_plan(:p, :'run', 1), 'yours 1.1', 'a planner claims step 1');
@@ -55,6 +55,43 @@ SELECT is((SELECT string_agg(kind || step || '.' || index || coalesce(':' || too
           'input0.0 item1.0:look item1.1:send result1.0 result1.1', 'a planner that knows nothing reads all');
 SELECT is((SELECT string_agg(kind || step || '.' || index || ':' || coalesce(refused, '-'), ' ') FROM read_steps(ARRAY[:'run2'::uuid], ARRAY[1])),
           'result1.0:bad result1.1:bad', 'one that made the plan reads the results only');
+
+-- a run that is not shown whole: four steps, each with a call that gave 300 bytes and one that gave 10
+SELECT t.worker('planner', 'd') AS d, t.worker('executor', 'x') AS x, t.start() AS long \gset
+CREATE FUNCTION t.step(d bigint, x bigint, run uuid, at_step int, context text DEFAULT NULL) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM t.claim_plan(d, run, at_step);
+    PERFORM t.commit_plan(d, run, at_step, '{look,look}', NULL, NULL, NULL, context);
+    FOR nth IN 0..1 LOOP
+        PERFORM t.claim(x, run, nth, at_step);
+        PERFORM t.commit(x, run, at_step, nth, 1, at_step, 'succeeded', NULL, repeat('r', CASE nth WHEN 0 THEN 300 ELSE 10 END));
+    END LOOP;
+END
+$$;
+CREATE FUNCTION t.shown(run uuid, known int, left_out int DEFAULT NULL, emptied int DEFAULT NULL, result_bytes int DEFAULT NULL)
+RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(left(kind, 1) || step || CASE WHEN hidden > 0 THEN '-' || hidden WHEN kind = 'result' THEN '=' || length(content) ELSE '' END, ' ')
+    FROM pawl.read_steps(ARRAY[run], ARRAY[known], ARRAY[left_out], ARRAY[emptied], ARRAY[result_bytes]) WHERE index = 0
+$$;
+SELECT count(t.step(:d, :x, :'long', s)) FROM generate_series(1, 3) s \gset _
+SELECT is(t.shown(:'long', 0), 'i0 i1 r1=300 i2 r2=300 i3 r3=300', 'where nothing is stored, all is shown');
+SELECT is(t.shown(:'long', 0, 1, 2, 5), 'i0 i2 r2-300 i3 r3=300', 'a step that is left out is not there, long results are named');
+SELECT is((SELECT string_agg(content, ' ') FROM read_steps(ARRAY[:'long'::uuid], ARRAY[0], ARRAY[1], ARRAY[2]) WHERE kind = 'result' AND index = 1 AND step = 2),
+          repeat('r', 10), 'short ones stay');
+SELECT is(t.shown(:'long', 3), 'r3=300', 'what a caller has whole goes on');
+SELECT is(t.shown(:'long', 3, 1, 2, 5), 'i0 i1 r1=300 i2 r2=300 i3 r3=300', 'and not what it has in part');
+SELECT t.step(:d, :x, :'long', 4, '{"left_out":1,"emptied":2,"result_bytes":5}') \gset _
+SELECT is((SELECT count(*) FROM agent_step_content WHERE run_id = :'long' AND context IS NOT NULL), 1::bigint, 'the context stands beside the first item of a plan');
+SELECT is(t.shown(:'long', 0), 'c0 i0 i2 r2-300 i3 r3=300 i4 r4=300', 'what is stored holds for who knows nothing');
+SELECT is(t.shown(:'long', 0, 2, 3, 5), 'c0 i0 i3 r3-300 i4 r4=300', 'unless it asks for less');
+SELECT is(t.shown(:'long', 4, 1, 2, 5), 'c0 r4=300', 'it holds for who has just that');
+SELECT is(t.shown(:'long', 3, 0, 0, 5), 'c0 i0 i2 r2-300 i3 r3=300 i4 r4=300', 'and who has more than that reads anew');
+SELECT is(t.shown(:'long', 4, 1, 2, 6), 'c0 i0 i2 r2-300 i3 r3=300 i4 r4=300', 'as does who has other parts of results');
+SELECT t.claim_plan(:d, :'long', 5) \gset _
+SELECT t.commit_plan(:d, :'long', 5, '{}', 'retry', NULL, NULL, '{"left_out":3,"emptied":3,"result_bytes":5}') \gset _
+SELECT is(t.shown(:'long', 0), 'c0 i0 i4 r4=300', 'an attempt that failed leaves what it came to');
+SELECT is((SELECT array_agg(step ORDER BY step) FROM read_steps(ARRAY[:'run2'::uuid, :'long'], ARRAY[0, 0], ARRAY[NULL, 3], ARRAY[NULL, 3]) WHERE item = 1 AND kind = 'item' AND index = 0),
+          ARRAY[4], 'of several runs each is read by its own');
 
 -- a planner dies
 SELECT t.start() AS run3 \gset

@@ -132,7 +132,7 @@ static void test_bad_item_is_refused_alone(void **state)
 /* ---- plans ----------------------------------------------------------------------------- */
 
 /* Step 1: a word, and a call that is refused at once, so that step 2 is next. */
-static void commit_step_1(const struct store_claim_plan *c, struct got *g)
+static void commit_step_1_with(const struct store_claim_plan *c, struct got *g, const char *context)
 {
     struct digest digest;
     digest_of("x", 1, &digest);
@@ -150,9 +150,15 @@ static void commit_step_1(const struct store_claim_plan *c, struct got *g)
     commit.items = items;
     commit.item_count = 2;
     commit.model = "demo";
+    commit.context = context;
     store_commit_plan(store, &commit, got_plan_commit, g);
     got_wait(&world, g, before + 1);
     assert_ok(g->outcome, &g->error);
+}
+
+static void commit_step_1(const struct store_claim_plan *c, struct got *g)
+{
+    commit_step_1_with(c, g, NULL);
 }
 
 static void test_plan_is_claimed_and_committed(void **state)
@@ -225,6 +231,48 @@ static void test_known_steps_are_not_read_again(void **state)
     store_commit_plan(store, &commit, got_plan_commit, &g);
     got_wait(&world, &g, 7);
     assert_int_equal(g.outcome, STALE);
+}
+
+/* The context comes back with the next claim; what of the run is read goes by it, by
+ * what the caller has, or by what it asks for.                               */
+static void test_a_run_is_read_by_a_view(void **state)
+{
+    struct got g = { 0 };
+    struct uuid run = world_start_run(&world);
+    struct store_claim_plan c = got_plan_of(&run);
+    (void)state;
+    store_claim_plan(store, &c, got_plan, &g);
+    got_wait(&world, &g, 1);
+    commit_step_1_with(&c, &g, "{\"result_bytes\":7}");
+    c = got_plan_of(&run);
+    store_claim_plan(store, &c, got_plan, &g);
+    got_wait(&world, &g, 3);
+    const char *all = "context0.0={\"result_bytes\":7} input0.0=\"hello\" item1.0=let me see "
+                      "item1.1= result1.1=";
+    assert_string_equal(g.rows, all);
+
+    c.known_step = 1;
+    c.known_epoch = 1;
+    c.has_view = true;
+    c.view = (struct store_view){ .result_bytes = 7 };
+    store_claim_plan(store, &c, got_plan, &g);
+    got_wait(&world, &g, 4);
+    assert_string_equal(g.rows, "context0.0={\"result_bytes\":7} result1.1=");
+    c.view.result_bytes = 8;
+    store_claim_plan(store, &c, got_plan, &g);
+    got_wait(&world, &g, 5);
+    assert_string_equal(g.rows, all);
+
+    c.known_step = 0;
+    c.view.left_out = 1;
+    store_claim_plan(store, &c, got_plan, &g);
+    got_wait(&world, &g, 6);
+    assert_string_equal(g.rows, "context0.0={\"result_bytes\":7} input0.0=\"hello\"");
+    c.known_step = 1;
+    c.known_epoch = 2; /* what we have is of no use: nothing is asked for by its view */
+    store_claim_plan(store, &c, got_plan, &g);
+    got_wait(&world, &g, 7);
+    assert_string_equal(g.rows, all);
 }
 
 /* Many claims at once, of which some are ours: each gets its own history. */
@@ -478,6 +526,7 @@ int main(void)
         cmocka_unit_test(test_bad_item_is_refused_alone),
         cmocka_unit_test(test_plan_is_claimed_and_committed),
         cmocka_unit_test(test_known_steps_are_not_read_again),
+        cmocka_unit_test(test_a_run_is_read_by_a_view),
         cmocka_unit_test(test_histories_do_not_mix),
         cmocka_unit_test(test_other_plan_outcomes),
         cmocka_unit_test(test_malformed_plan_is_refused),
