@@ -41,6 +41,21 @@ static struct metric refused_calls_total = {
     .help = "Tool calls of models that are not made: the model reads why.",
 };
 
+static struct metric context_moves_total = {
+    .kind = METRIC_COUNTER,
+    .name = "pawl_planner_context_moves_total",
+    .help = "Steps from which on less of a run is shown, because its prompt was over the budget of "
+            "its model; the provider's cache begins anew there.",
+    .labels = { "model" },
+};
+static struct metric context_tokens_total = {
+    .kind = METRIC_COUNTER,
+    .name = "pawl_planner_context_tokens_total",
+    .help = "Tokens of prompts to models with a context_window: as they were estimated before the "
+            "call, and as the provider counted them.",
+    .labels = { "model", "kind" },
+};
+
 static struct brain_task *task_of(struct plan *p)
 {
     return (struct brain_task *)p;
@@ -106,6 +121,16 @@ static void count_tokens(const char *model, const char *kind, int64_t tokens)
         metric_add(metric_with(&model_tokens_total, model, kind), (double)tokens);
 }
 
+static void count_estimate(const struct plan *p, const struct model_reply *reply)
+{
+    const struct model_def *model = p->model->def;
+    if (model->context_window == 0 || reply->usage.tokens_in <= 0)
+        return;
+    metric_add(metric_with(&context_tokens_total, model->name, "estimated"), (double)p->estimate);
+    metric_add(metric_with(&context_tokens_total, model->name, "counted"),
+               (double)reply->usage.tokens_in);
+}
+
 static void on_reply(void *arg, struct model_reply *reply)
 {
     struct brain_task *t = arg;
@@ -121,6 +146,7 @@ static void on_reply(void *arg, struct model_reply *reply)
     count_tokens(model, "cache_written", reply->usage.tokens_written);
     count_tokens(model, "output", reply->usage.tokens_out);
     count_tokens(model, "reasoning", reply->usage.tokens_reasoning);
+    count_estimate(&t->plan, reply);
     const struct plan_event ev = { .ticket = t->ticket, .outcome = OK, .reply = reply };
     plan_resume(&t->plan, &ev);
 }
@@ -216,6 +242,8 @@ static void on_committed(void *arg, enum outcome outcome, const struct store_pla
     }
     if (outcome == OK) {
         count_commit(&t->plan.plan);
+        if (t->plan.view_moved && t->plan.model)
+            metric_add(metric_with(&context_moves_total, t->plan.model->def->name), 1);
     } else if (outcome == STALE) {
         metric_add(metric_with(&plans_total, "stale"), 1);
         log_event(LOG_INFO, "plan came too late", LOG_UUID("run_id", &t->plan.run),
@@ -347,6 +375,8 @@ static void register_metrics(void)
     metrics_register(&model_tokens_total);
     metrics_register(&plans_total);
     metrics_register(&refused_calls_total);
+    metrics_register(&context_moves_total);
+    metrics_register(&context_tokens_total);
 }
 
 /* A client of its own: a flood of tokens never takes a doorbell's or an event's place. */

@@ -6,6 +6,7 @@
 #include "common/metrics.h"
 #include "planner/fallback.h"
 #include "planner/judge.h"
+#include "planner/plan_prompt.h"
 #include "planner/prompt.h"
 
 #include <assert.h>
@@ -136,30 +137,6 @@ static bool is_last_step(const struct plan *p)
     return p->step >= p->agent->def->limit_steps;
 }
 
-static enum outcome make_prompt(struct plan *p, struct error *err)
-{
-    context_begin(&p->context, p->model->def);
-    const struct agent_def *def = p->agent->def;
-    const struct tool_def **tools =
-        arena_alloc_array(&p->scratch, def->tool_count + 1, sizeof *tools);
-    if (!tools)
-        return fail(err, REFUSED, "no room for the tools of this agent");
-    for (size_t i = 0; i < def->tool_count; i++)
-        tools[i] = p->agent->tools[i].def;
-    char run[UUID_TEXT_SIZE];
-    uuid_format(&p->run, run);
-    const struct prompt_frame frame = { .model = p->model->def,
-                                        .instructions = def->instructions,
-                                        .tools = tools,
-                                        .tool_count = def->tool_count,
-                                        .cache_key = run };
-    enum outcome outcome = prompt_extend(p->dialect, &frame, is_last_step(p), &p->conversation,
-                                         &p->context.view, &p->scratch, p->history, err);
-    p->history->model = p->model->seq;
-    arena_free(&p->scratch);
-    return outcome;
-}
-
 /* The first model, from the one on where this step stands, whose provider is not
  * left alone.  NULL: none; then *wait_ms says for how long.                  */
 static const struct registry_model *choose_model(struct plan *p, int64_t *wait_ms)
@@ -188,39 +165,6 @@ static enum plan_state wait_for_provider(struct plan *p, int64_t wait_ms)
     enum plan_state next = give_back(p);
     p->plan.retry_ms = wait_ms;
     return next;
-}
-
-static enum plan_state fail_full(struct plan *p, const char *who)
-{
-    (void)fail(&p->why, REFUSED,
-               "%s, although everything but the instructions, the tools, the input and the newest "
-               "step is left out; shorten these, or use a model with a larger context_window",
-               who);
-    return commit_with(p, STORE_PLAN_FAIL, "prompt_too_large", p->why.text);
-}
-
-/* What was shown too much is not sent: the claim, which is ours, is asked again, and
- * brings the run by the new view.                                            */
-static enum plan_state fit_prompt(struct plan *p)
-{
-    const struct model_def *model = p->model->def;
-    switch (context_fit(&p->context, model, p->history)) {
-    case CONTEXT_FITS:
-        p->estimate = context_estimate(&p->context, p->history->text.len);
-        return PLAN_THINK;
-    case CONTEXT_MOVED:
-        log_event(LOG_INFO, "prompt over its budget: less of the run is shown",
-                  LOG_UUID("run_id", &p->run), LOG_INT("step", p->step),
-                  LOG_INT("prompt_bytes", (int64_t)p->history->text.len),
-                  LOG_INT("left_out", p->context.view.left_out),
-                  LOG_INT("emptied", p->context.view.emptied),
-                  LOG_INT("result_bytes", p->context.view.result_bytes), LOG_END);
-        p->view_moved = true;
-        history_forget(p->history);
-        return PLAN_CLAIM;
-    case CONTEXT_FULL: break;
-    }
-    return fail_full(p, "the prompt is larger than the context_window of the model");
 }
 
 /* A tool that a newer version has published may have a schema that this one cannot read:
@@ -269,9 +213,12 @@ static enum plan_state load_answer(struct plan *p, const struct plan_event *ev)
         p->ports->cannot(p->ports->self, p, &p->why);
         return give_back(p);
     }
-    if (make_prompt(p, &p->why) != OK)
-        return commit_with(p, STORE_PLAN_FAIL, "prompt_too_large", p->why.text);
-    return fit_prompt(p);
+    switch (plan_prompt_make(p, is_last_step(p))) {
+    case PLAN_PROMPT_READY: return PLAN_THINK;
+    case PLAN_PROMPT_READ_AGAIN: return PLAN_CLAIM;
+    case PLAN_PROMPT_REFUSED: break;
+    }
+    return commit_with(p, STORE_PLAN_FAIL, "prompt_too_large", p->why.text);
 }
 
 /* ---- think ------------------------------------------------------------------------ */
@@ -294,13 +241,6 @@ static void think_enter(struct plan *p)
     p->ports->think(p->ports->self, p, p->ticket, &request);
 }
 
-/* Only runs that have a budget, or had one, carry it. */
-static void keep_context(struct plan *p)
-{
-    if (p->model->def->context_window > 0 || p->context.view.result_bytes > 0)
-        p->plan.context = context_write(&p->context, &p->arena);
-}
-
 static void count_usage(struct plan *p)
 {
     const struct model_usage *usage = &p->reply->usage;
@@ -311,8 +251,7 @@ static void count_usage(struct plan *p)
     p->plan.tokens_reasoning = usage->tokens_reasoning;
     p->plan.cost_micros = model_cost_micros(&p->model->def->price, usage);
     p->plan.duration_ms = p->reply->took_ms < INT32_MAX ? (int)p->reply->took_ms : INT32_MAX;
-    context_count(&p->context, p->history->text.len, usage->tokens_in);
-    keep_context(p);
+    plan_prompt_count(p);
 }
 
 /* The step is tried again after wait_ms, by whoever is free then, with the model at
@@ -336,29 +275,6 @@ static int64_t wait_of(struct plan *p, int failures)
     return asked_ms > wait_ms ? asked_ms + (int64_t)((double)asked_ms * 0.1 * dice) : wait_ms;
 }
 
-/* The provider counts otherwise than we do, or the model was published with another
- * window than it has: with a stricter budget the run goes on.                */
-static bool can_be_shorter(struct plan *p)
-{
-    context_refuse(&p->context, p->model->def, p->history->text.len);
-    if (!context_move(&p->context, p->model->def, p->history))
-        return false;
-    keep_context(p);
-    return true;
-}
-
-/* Not every provider has a word for it: a bare 400 means a prompt that is too long if
- * the prompt was about to be too long, and is asked about once more then.     */
-static bool is_too_long(const struct plan *p)
-{
-    const struct model_reply *reply = p->reply;
-    int64_t window = p->model->def->context_window;
-    if (reply->outcome != REFUSED || window == 0)
-        return false;
-    return strcmp(reply->code, "prompt_too_large") == 0 ||
-           (strcmp(reply->code, "bad_request") == 0 && p->estimate > window / 4 * 3);
-}
-
 static enum plan_state think_failed(struct plan *p)
 {
     const struct model_reply *reply = p->reply;
@@ -368,15 +284,15 @@ static enum plan_state think_failed(struct plan *p)
               LOG_INT("failures", failures), LOG_WHY(&reply->error), LOG_END);
     bool used_up = failures >= p->model->def->attempts;
     bool last = p->model_at + 1 >= (int)p->agent->def->model_count;
-    if (is_too_long(p) && !used_up && can_be_shorter(p))
+    if (!used_up && plan_prompt_shorten(p))
         return try_again(p, p->model_at, failures, 0);
     if (fallback_moves_on(p->agent->def, p->model_at, failures, reply) ||
         (reply->outcome == RETRY && used_up && !last))
         return try_again(p, p->model_at + 1, 0, 0);
     if (reply->outcome == RETRY && !used_up)
         return try_again(p, p->model_at, failures, wait_of(p, failures));
-    if (is_too_long(p))
-        return fail_full(p, "the model refused the prompt as too long");
+    if (plan_prompt_hopeless(p))
+        return commit_with(p, STORE_PLAN_FAIL, "prompt_too_large", p->why.text);
     const char *code = reply->outcome == RETRY ? "model_failed" : "model_refused";
     char *text = reply->outcome == RETRY
                      ? arena_printf(&p->arena, "the model failed %d times; last: %s", failures,
