@@ -33,8 +33,8 @@ static enum outcome make_prompt(struct plan *p, bool answer_only, struct error *
 static void say_full(struct plan *p, const char *what)
 {
     (void)fail(&p->why, REFUSED,
-               "%s, although only the instructions, the tools, the input and the newest step are "
-               "left in it; shorten these, or use a model with a larger context_window",
+               "%s, and only instructions, tools, input and the newest step are left in it: "
+               "shorten these, or use a model with a larger context_window",
                what);
 }
 
@@ -119,7 +119,7 @@ bool plan_prompt_hopeless(struct plan *p)
         return true;
     }
     char what[sizeof p->why.text];
-    (void)snprintf(what, sizeof what, "the model refused its prompt (%.200s)", words);
+    (void)snprintf(what, sizeof what, "the model refused its prompt (%.90s)", words);
     say_full(p, what);
     return true;
 }
