@@ -1,4 +1,4 @@
-"""A scripted model: an OpenAI-compatible chat endpoint, streamed, that keeps a ledger.
+"""A scripted model, streamed, that keeps a ledger. It speaks every dialect of dialects.py, by path.
 
 What it answers depends on the step (the number of assistant messages it is shown) and on how often
 that step of that conversation was asked:
@@ -11,6 +11,7 @@ import json
 import threading
 import time
 
+from dialects import OpenAIChat, dialect_at
 from http_server import Server
 
 
@@ -44,21 +45,14 @@ class Streamed(Reply):
         handler.send_header("Connection", "close")
         handler.end_headers()
         handler.close_connection = True
-        deltas = [{"role": "assistant"}, *self.deltas(ask)]
-        for at, delta in enumerate(deltas):
-            self.chunk(handler, {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
-            if at == 1 and self.pause is not None and not pass_gate(handler, self.pause):
+        voice = ask.dialect(handler, ask)
+        voice.begin()
+        for at, delta in enumerate(self.deltas(ask)):
+            voice.delta(delta)
+            if at == 0 and self.pause is not None and not pass_gate(handler, self.pause):
                 return False
-        self.chunk(handler, {"choices": [{"index": 0, "delta": {}, "finish_reason": self.reason()}]})
-        self.chunk(handler, {"choices": [], "usage": self.usage(ask)})
-        handler.wfile.write(b"data: [DONE]\n\n")
+        voice.end(self.reason(), self.usage(ask))
         return True
-
-    @staticmethod
-    def chunk(handler, value):
-        value = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", **value}
-        handler.wfile.write(b"data: " + json.dumps(value).encode() + b"\n\n")
-        handler.wfile.flush()
 
 
 class Say(Streamed):
@@ -128,7 +122,7 @@ class Cut(Reply):
         handler.send_response(200)
         handler.send_header("Content-Type", "text/event-stream")
         handler.end_headers()
-        Streamed.chunk(handler, {"choices": [{"index": 0, "delta": {"content": "half an ans"}}]})
+        ask.dialect(handler, ask).delta({"content": "half an ans"})
         handler.hang_up(reset=True)
         return True
 
@@ -142,16 +136,17 @@ class Endless(Reply):
         handler.end_headers()
         piece = {"choices": [{"index": 0, "delta": {"content": "x" * 65536}}]}
         while not handler.server.owner.closing.is_set():
-            Streamed.chunk(handler, piece)
+            OpenAIChat.chunk(handler, piece)
         return False
 
 
 class Ask:
     """One request to the model, as the ledger keeps it."""
 
-    def __init__(self, body):
+    def __init__(self, body, dialect=OpenAIChat):
         self.body = body
-        self.messages = body.get("messages", [])
+        self.dialect = dialect
+        self.messages = dialect.messages(body)  # as in OpenAI chat completions
         self.step = 1 + sum(1 for message in self.messages if message.get("role") == "assistant")
         self.user = next((m.get("content") for m in self.messages if m.get("role") == "user"), None)
         self.at = time.monotonic()
@@ -186,7 +181,7 @@ class Model(Server):
             return [ask for ask in self.asks if step is None or ask.step == step]
 
     def serve(self, handler):
-        ask = Ask(json.loads(handler.body()))
+        ask = Ask(json.loads(handler.body()), dialect_at(handler.path))
         with self.lock:
             before = sum(1 for other in self.asks if other.step == ask.step and other.user == ask.user)
             self.asks.append(ask)
