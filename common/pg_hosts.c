@@ -43,7 +43,7 @@ size_t pg_hosts_count(const char *dsn)
 void pg_host_init(struct pg_host *host, const char *dsn, size_t at)
 {
     PQconninfoOption *parts = PQconninfoParse(dsn, NULL);
-    *host = (struct pg_host){ NULL };
+    *host = (struct pg_host){ 0 };
     for (const PQconninfoOption *o = parts; o && o->keyword; o++) {
         if (strcmp(o->keyword, "host") == 0)
             host->name = element(o->val, at);
@@ -60,5 +60,5 @@ void pg_host_release(struct pg_host *host)
     free(host->name);
     free(host->address);
     free(host->port);
-    *host = (struct pg_host){ NULL };
+    *host = (struct pg_host){ 0 };
 }
