@@ -18,6 +18,7 @@ struct items_entry {
     json_int_t index;
     char *id;           /* as it was first said; NULL: not said */
     bool begun, done;   /* its beginning, its end came */
+    bool told;          /* something of it was told to who listens */
     json_t *item;       /* as it was then; NULL: only pieces came */
     size_t item_bytes;  /* spent on it */
     size_t item_values; /* the same */
@@ -151,6 +152,43 @@ static enum outcome entry_of(struct items *s, const json_t *event, const char *i
     return *out ? OK : REFUSED;
 }
 
+/* ---- news ---------------------------------------------------------------------------- */
+
+static bool is_call(const struct items_entry *entry)
+{
+    return strcmp(json_str_or(entry->item, "type", ""), "function_call") == 0 ||
+           (entry->part_count > 0 && entry->parts[0].kind == ITEM_ARGUMENTS);
+}
+
+static void begin_news(struct items *s, const struct items_entry *entry)
+{
+    s->news = (struct items_news){ .at = (size_t)(entry - s->entries) };
+    for (size_t i = 0; i < s->news.at; i++)
+        s->news.index += s->entries[i].told || is_call(&s->entries[i]);
+    s->looks += s->news.at;
+}
+
+void items_told(struct items *s)
+{
+    s->entries[s->news.at].told = true;
+}
+
+/* A piece of this part came.  Thoughts have two forms: the summary stands above. */
+static void add_news(struct items *s, const struct items_entry *entry, const struct part *part,
+                     const char *bytes, size_t n)
+{
+    if (n == 0 || part->kind == ITEM_ARGUMENTS)
+        return;
+    begin_news(s, entry);
+    s->news.reasoning = part->kind == ITEM_SUMMARY || part->kind == ITEM_THOUGHT;
+    s->news.apart = s->news.reasoning && part->text.len == n && entry->told;
+    s->news.bytes = bytes;
+    s->news.n = n;
+    for (size_t i = 0; i < entry->part_count; i++)
+        if (part->kind == ITEM_THOUGHT && entry->parts[i].kind == ITEM_SUMMARY)
+            s->news.n = 0;
+}
+
 /* ---- what comes ------------------------------------------------------------------- */
 
 static enum outcome take_item(struct items *s, struct items_entry *entry, json_t *item,
@@ -196,8 +234,14 @@ enum outcome items_end(struct items *s, const json_t *event, struct error *err)
         return REFUSED;
     entry->done = true;
     forget_parts(s, entry);
-    return take_item(s, entry, item, err);
+    if (take_item(s, entry, item, err) != OK)
+        return REFUSED;
+    begin_news(s, entry);
+    s->news.untold = !entry->told;
+    return OK;
 }
+
+/* ---- pieces ---------------------------------------------------------------------------- */
 
 static json_int_t part_index(const json_t *event, enum item_part part)
 {
@@ -246,17 +290,22 @@ enum outcome items_add(struct items *s, const json_t *event, enum item_part kind
     struct part *part = part_of(s, entry, kind, part_index(event, kind), err);
     if (!part)
         return REFUSED;
+    const char *bytes = json_string_value(text);
+    size_t n = json_string_length(text), known = whole ? part->text.len : 0;
+    bool goes_on = n >= known && (known == 0 || memcmp(bytes, part->text.data, known) == 0);
     if (whole) {
-        s->used_bytes -= part->text.len;
+        s->used_bytes -= known;
         buf_reset(&part->text);
     }
-    size_t n = json_string_length(text);
     if (spend(s, n, err) != OK)
         return REFUSED;
-    if (buf_add(&part->text, json_string_value(text), n))
-        return OK;
-    s->used_bytes -= n;
-    return fail(err, REFUSED, "no room for the model's answer");
+    if (!buf_add(&part->text, bytes, n)) {
+        s->used_bytes -= n;
+        return fail(err, REFUSED, "no room for the model's answer");
+    }
+    if (goes_on)
+        add_news(s, entry, part, bytes + known, n - known);
+    return OK;
 }
 
 enum outcome items_whole(struct items *s, json_t *output, struct error *err)

@@ -45,12 +45,24 @@ enum item_part {
 
 struct items_entry;
 
+/* What the last event brought, for who listens; emptied by the caller before each. */
+struct items_news {
+    size_t at;         /* the entry it belongs to */
+    int index;         /* how many items that say or call something are in front of it */
+    bool reasoning;    /* it is a thought, and not text */
+    bool apart;        /* an empty line is between it and what was said before */
+    bool untold;       /* the item ended, and nothing of it has been told */
+    const char *bytes; /* the event's */
+    size_t n;
+};
+
 struct items {
     struct items_entry *entries; /* by output_index, then as they came */
     size_t count, room;
     json_t *whole; /* the response's output; NULL: not said */
     size_t limit_bytes, used_bytes;
     size_t values, looks;
+    struct items_news news;
 };
 
 void items_init(struct items *s, size_t limit_bytes);
@@ -63,6 +75,9 @@ MUST_CHECK enum outcome items_end(struct items *s, const json_t *event, struct e
 /* A piece of a part; with `whole`, the text of all of it. */
 MUST_CHECK enum outcome items_add(struct items *s, const json_t *event, enum item_part part,
                                   const json_t *text, bool whole, struct error *err);
+
+/* Something of the entry in the news was told. */
+void items_told(struct items *s);
 
 /* The response's output: an array. */
 MUST_CHECK enum outcome items_whole(struct items *s, json_t *output, struct error *err);

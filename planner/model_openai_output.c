@@ -39,20 +39,29 @@ static void gather(const json_t *parts, const char *key, const char *between, st
     }
 }
 
-static bool add_gathered(struct model_reply *reply, enum reply_item_type type, const json_t *item)
+bool openai_item_says(const json_t *item, enum reply_item_type *type, struct buf *text)
 {
+    const json_t *content = json_object_get(item, "content");
+    if (has_word(item, "type", "message")) {
+        *type = REPLY_TEXT;
+        gather(content, "text", "", text);
+        gather(json_is_array(content) ? content : NULL, "refusal", "", text);
+    } else if (has_word(item, "type", "reasoning")) {
+        *type = REPLY_REASONING;
+        gather(json_object_get(item, "summary"), "text", "\n\n", text);
+        if (text->len == 0)
+            gather(content, "text", "\n\n", text);
+    }
+    return text->len > 0;
+}
+
+static bool add_said(struct model_reply *reply, const json_t *item)
+{
+    enum reply_item_type type;
     struct buf text;
     buf_init(&text, SIZE_MAX);
-    if (type == REPLY_TEXT) {
-        const json_t *content = json_object_get(item, "content");
-        gather(content, "text", "", &text);
-        gather(json_is_array(content) ? content : NULL, "refusal", "", &text);
-    } else {
-        gather(json_object_get(item, "summary"), "text", "\n\n", &text);
-        if (text.len == 0)
-            gather(json_object_get(item, "content"), "text", "\n\n", &text);
-    }
-    bool fits = text.len == 0 || reply_add_said(reply, type, text.data, text.len);
+    bool fits =
+        !openai_item_says(item, &type, &text) || reply_add_said(reply, type, text.data, text.len);
     buf_release(&text);
     return fits;
 }
@@ -73,12 +82,8 @@ static bool read_items(const json_t *output, const char *prefix, struct model_re
     bool fits = reply_begin(reply, json_array_size(output) + 1);
     for (size_t i = 0; fits && i < json_array_size(output); i++) {
         json_t *item = json_array_get(output, i);
-        if (has_word(item, "type", "function_call"))
-            fits = add_call(reply, item, prefix);
-        else if (has_word(item, "type", "message"))
-            fits = add_gathered(reply, REPLY_TEXT, item);
-        else if (has_word(item, "type", "reasoning"))
-            fits = add_gathered(reply, REPLY_REASONING, item);
+        fits = has_word(item, "type", "function_call") ? add_call(reply, item, prefix)
+                                                       : add_said(reply, item);
     }
     if (fits && reply->item_count == 0) /* saying nothing is an answer, too */
         fits = reply_add_said(reply, REPLY_TEXT, "", 0);

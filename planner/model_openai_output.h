@@ -7,9 +7,13 @@
 #ifndef PAWL_PLANNER_MODEL_OPENAI_OUTPUT_H
 #define PAWL_PLANNER_MODEL_OPENAI_OUTPUT_H
 
+#include "common/buf.h"
 #include "planner/model.h"
 
 #include <jansson.h>
+
+/* Appends what a message or a thought says; false: it is neither, or says nothing. */
+bool openai_item_says(const json_t *item, enum reply_item_type *type, struct buf *text);
 
 /* Reads an array of output items into the reply.  Calls get what they need to be
  * sent back.  `end_reason`: "completed", why it is incomplete, or "".        */

@@ -247,6 +247,49 @@ static enum outcome add_part(struct items *s, const json_t *event, struct error 
     return OK;
 }
 
+/* Tells who listens what an item says that was not told in pieces. */
+static bool tell_item(struct reader *r, const json_t *item, int index)
+{
+    enum reply_item_type type;
+    struct buf text;
+    buf_init(&text, SIZE_MAX);
+    bool says = openai_item_says(item, &type, &text);
+    if (says)
+        reader_tell(r, type, index, text.data, text.len);
+    buf_release(&text);
+    return says;
+}
+
+static void tell_news(struct reader *r, const json_t *event, enum told told)
+{
+    struct items *s = r->parts;
+    const struct items_news *news = &s->news;
+    if (told == TOLD_END && news->untold) {
+        if (tell_item(r, json_obj(event, "item"), news->index))
+            items_told(s);
+        return;
+    }
+    if (told == TOLD_BEGIN || told == TOLD_END || news->n == 0)
+        return;
+    enum reply_item_type type = news->reasoning ? REPLY_REASONING : REPLY_TEXT;
+    if (news->apart)
+        reader_tell(r, type, news->index, "\n\n", 2);
+    reader_tell(r, type, news->index, news->bytes, news->n);
+    items_told(s);
+}
+
+/* From servers that only seem to stream. */
+static void tell_output(struct reader *r, const json_t *output)
+{
+    const struct items *s = r->parts;
+    int index = 0;
+    for (size_t i = 0; s->count == 0 && i < json_array_size(output); i++) {
+        const json_t *item = json_array_get(output, i);
+        bool is_call = strcmp(json_str_or(item, "type", ""), "function_call") == 0;
+        index += tell_item(r, item, index) || is_call;
+    }
+}
+
 /* The response says how it ended, with all of its output. */
 static enum outcome read_last(struct reader *r, const json_t *response, const char *status)
 {
@@ -282,7 +325,10 @@ static enum outcome read_end(struct reader *r, const json_t *event, const char *
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (strcmp(said, ends[i]) == 0)
             status = ends[i];
-    return read_last(r, response ? response : event, status);
+    enum outcome outcome = read_last(r, response ? response : event, status);
+    if (outcome == OK)
+        tell_output(r, json_arr(response, "output"));
+    return outcome;
 }
 
 static enum outcome responses_read_event(struct reader *r, const json_t *event)
@@ -296,6 +342,7 @@ static enum outcome responses_read_event(struct reader *r, const json_t *event)
         return read_end(r, event, e->member);
     struct items *s = r->parts;
     enum outcome outcome = OK;
+    s->news = (struct items_news){ 0 };
     switch (e->told) {
     case TOLD_BEGIN: outcome = items_begin(s, event, &r->error); break;
     case TOLD_END: outcome = items_end(s, event, &r->error); break;
@@ -308,7 +355,10 @@ static enum outcome responses_read_event(struct reader *r, const json_t *event)
     case TOLD_LAST: break;
     }
     r->has_message = r->has_message || s->count > 0;
-    return outcome == OK ? OK : reader_fail(r, RETRY, "answer_too_large");
+    if (outcome != OK)
+        return reader_fail(r, RETRY, "answer_too_large");
+    tell_news(r, event, e->told);
+    return OK;
 }
 
 static json_t *responses_streamed_message(struct reader *r)

@@ -23,9 +23,16 @@ static void must(bool holds)
         abort();
 }
 
+static void hear(void *arg, enum reply_item_type type, int index, const char *bytes, size_t n)
+{
+    (void)arg;
+    must(type == REPLY_TEXT || type == REPLY_REASONING);
+    must(index >= 0 && n > 0 && !memchr(bytes, 0, n) && text_is_utf8(bytes, n));
+}
+
 static struct model_reply *read_answer(const char *type, const char *bytes, size_t n, size_t piece)
 {
-    const struct reader_options options = { LIMIT, "pawl_1", "sk-secret", { 0 } };
+    const struct reader_options options = { LIMIT, "pawl_1", "sk-secret", { hear, NULL } };
     struct reader *r = reader_new(&openai_responses, &options, type);
     reader_expect_echo(r, ECHO_BYTES);
     enum outcome outcome = OK;

@@ -2,14 +2,52 @@
 
 #include "tests/unit/cm.h"
 
+#include "common/buf.h"
 #include "planner/reader.h"
 
+#include <stdint.h>
 #include <string.h>
+
+enum { HEARD_ITEMS = 8 };
+
+/* What a listener put together, by item. */
+struct heard {
+    struct buf said[HEARD_ITEMS];
+    enum reply_item_type type[HEARD_ITEMS];
+};
+
+static void hear(void *arg, enum reply_item_type type, int index, const char *bytes, size_t n)
+{
+    struct heard *heard = arg;
+    assert_in_range(index, 0, HEARD_ITEMS - 1);
+    assert_true(heard->said[index].len == 0 || heard->type[index] == type);
+    heard->type[index] = type;
+    buf_add(&heard->said[index], bytes, n);
+}
+
+/* Who listened knows every word of a good reply, and no other. */
+static void judge_heard(struct heard *heard, const struct model_reply *reply)
+{
+    for (size_t i = 0; i < HEARD_ITEMS; i++) {
+        if (reply->outcome == OK && i < reply->item_count) {
+            const struct reply_item *item = &reply->items[i];
+            assert_string_equal(heard->said[i].data, item->type == REPLY_CALL ? "" : item->content);
+            assert_true(heard->said[i].len == 0 || heard->type[i] == item->type);
+        }
+        buf_release(&heard->said[i]);
+    }
+}
 
 struct model_reply *cut_read(const struct dialect *dialect, const char *type, const char *bytes,
                              size_t n, size_t first, size_t piece, bool whole)
 {
-    const struct reader_options options = { CUT_LIMIT_BYTES, CUT_PREFIX, CUT_SECRET, { 0 } };
+    struct heard heard = { 0 };
+    for (size_t i = 0; i < HEARD_ITEMS; i++)
+        buf_init(&heard.said[i], SIZE_MAX);
+    const struct reader_options options = { .output_limit_bytes = CUT_LIMIT_BYTES,
+                                            .call_prefix = CUT_PREFIX,
+                                            .secret = CUT_SECRET,
+                                            .listener = { hear, &heard } };
     struct reader *r = reader_new(dialect, &options, type);
     size_t size = first;
     for (size_t at = 0; at < n; at += size) {
@@ -20,6 +58,7 @@ struct model_reply *cut_read(const struct dialect *dialect, const char *type, co
     struct model_reply *reply = model_reply_new((size_t)16 << 20);
     reader_finish(r, whole, reply);
     reader_free(r);
+    judge_heard(&heard, reply);
     return reply;
 }
 

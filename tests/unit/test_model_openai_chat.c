@@ -166,6 +166,26 @@ static void ignores_chunks_that_nobody_knows(void **state)
     model_reply_free(r);
 }
 
+static void lines_may_end_and_split_in_any_way(void **state)
+{
+    (void)state;
+    static const char *const streams[] = {
+        ": ping\r\n\r\nevent: chunk\r\nid: 1\r\nretry: 10\r\ndata: {\"choices\":[{\"index\":0,\r\n"
+        "data: \"delta\":\r\ndata:{\"content\":\"hi\"}}]}\r\n\r\n"
+        "data: {\"choices\":[{\"delta\":{},\r\ndata: \"finish_reason\":\"stop\"}]}\r\n\r\n"
+        "data: [DONE]\r\n\r\n",
+        ":\rdata:{\"choices\":\rdata:[{\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}"
+        "\r\r",
+    };
+    for (size_t i = 0; i < sizeof streams / sizeof *streams; i++) {
+        struct model_reply *r = read_stream(streams[i]);
+        assert_int_equal(r->outcome, OK);
+        assert_int_equal(r->end, REPLY_END_STOP);
+        assert_text(r, 0, "hi");
+        model_reply_free(r);
+    }
+}
+
 static void reads_a_refusal_and_an_empty_answer(void **state)
 {
     (void)state;
@@ -391,6 +411,7 @@ int main(void)
         cmocka_unit_test(calls_without_id_or_with_a_doubled_one_get_their_own),
         cmocka_unit_test(keeps_fields_that_nobody_knows),
         cmocka_unit_test(ignores_chunks_that_nobody_knows),
+        cmocka_unit_test(lines_may_end_and_split_in_any_way),
         cmocka_unit_test(reads_a_refusal_and_an_empty_answer),
         cmocka_unit_test(reads_one_object_when_a_stream_was_asked),
         cmocka_unit_test(finds_usage_wherever_it_stands),
