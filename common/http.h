@@ -24,6 +24,7 @@
  * send is stopped by the callback above: the call ends as HTTP_CUT.
  * `no_resend` is for calls that may be sent again, but by us, who count them: it uses
  * kept-alive connections, and one that turns out to be dead ends the call as HTTP_CUT.
+ * That this is rare, it uses none that was idle for longer than 4 s.
  *
  * A kept-alive connection is looked into before it is used again: if the peer has sent
  * what nobody asked for, or has closed it, the call takes a new one, and nothing has

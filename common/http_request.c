@@ -16,6 +16,7 @@ enum {
     HEADERS_MAX = 64,
     KEEPALIVE_IDLE_S = 60, /* a model may think for minutes behind a NAT */
     KEEPALIVE_EVERY_S = 30,
+    IDLE_MAX_S = 4, /* common servers close what was idle for five seconds */
 };
 
 /* ---- what a request may say ---------------------------------------------- */
@@ -203,6 +204,8 @@ static void set_transport(struct http_call *call)
         SET(easy, CURLOPT_FRESH_CONNECT, 1L); /* a kept-alive one may be dead */
         SET(easy, CURLOPT_FORBID_REUSE, 1L);  /* and nobody would use this one again */
     }
+    if (call->no_resend)
+        SET(easy, CURLOPT_MAXAGE_CONN, (long)IDLE_MAX_S);
     if (call->redirects > 0) {
         SET(easy, CURLOPT_FOLLOWLOCATION, 1L);
         SET(easy, CURLOPT_MAXREDIRS, (long)call->redirects);
