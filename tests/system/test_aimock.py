@@ -82,7 +82,7 @@ def test_one_agent_in_every_dialect(stack, aimock, dialect):
 
 RUNS = 300
 RETRY_AFTER_S = 1
-PATIENCE_S = 15  # with a call; aimock itself may be slow on a busy machine
+FIRST_EVENT_S, SILENCE_S = 60, 5  # on a busy machine aimock may be late, but not in the middle of an answer
 IN_FLIGHT = 30  # calls of one planner
 ROUNDS = [  # (the call whose result comes last, what is said)
     (False, turn("", "", call("one_a", "look", n=1), call("one_b", "look", n=2))),
@@ -98,9 +98,9 @@ FAULTS = {
     "malformed": ({"chaos": {"malformedRate": 1}}, {"bad_answer"}),
     "hung up": ({"chaos": {"disconnectRate": 1}}, {"connection_lost"}),
     "cut in the middle": ({"truncateAfterChunks": 2, "latency": 20}, {"answer_cut", "connection_lost"}),
-    "slow": ({"streamingProfile": {"ttft": 2000 * PATIENCE_S}}, {"timeout"}),
+    "slow": ({"streamingProfile": {"ttft": 0, "tps": 0.25 / SILENCE_S}}, {"timeout"}),
 }
-ANSWERED = "answered"
+ANSWERED, NOT_READ = "answered", "not read"
 
 
 def draw_faults(seed):
@@ -142,21 +142,31 @@ class Account:
             self.judge_step(step, of_step, sent[step])
 
     def judge_step(self, step, claims, sent):
-        plans = [c for c in claims if self.attempt(c) and self.attempt(c)["type"] != "error"]
-        if len(plans) != 1 or plans[0] is not claims[-1]:
-            self.wrong.append(f"{step} has {len(plans)} plans, and {len(claims)} claims")
+        plans = {c["version"] for c in claims if self.attempt(c) and self.attempt(c)["type"] != "error"}
+        if plans != {claims[-1]["version"]}:
+            self.wrong.append(f"{step} has plans of the versions {plans}, and was last claimed as {claims[-1]['version']}")
         begins = [math.floor(claim["at"] * 1000) / 1000 for claim in claims]  # as exact as the journal
         under = defaultdict(list)
         for entry in sent:
             under[bisect(begins, entry.at) - 1].append(entry)
         if under[-1]:
             self.wrong.append(f"{step} was asked for before it was claimed")
+        for at in range(1, len(claims)):  # what a dying planner sent may come after the next claim
+            if len(under[at]) > 1 and not under[at - 1] and self.attempt(claims[at - 1]) is None:
+                under[at - 1].append(under[at].pop(0))
         for at, claim in enumerate(claims):
             given_back = any(later["version"] == claim["version"] for later in claims[at + 1:])
             if not given_back:
                 self.judge_claim(step, claim, under[at])
+                self.judge_wait(step, claim, under[at], under[at + 1])
             elif under[at]:
                 self.wrong.append(f"{step} version {claim['version']} was given back after {len(under[at])} calls")
+
+    def judge_wait(self, step, claim, entries, following):
+        """Nobody comes back earlier than the provider has asked."""
+        attempt = self.attempt(claim)
+        if attempt and attempt["code"] == "rate_limited" and following and following[0].at < entries[-1].at + RETRY_AFTER_S:
+            self.wrong.append(f"{step} was asked again {following[0].at - entries[-1].at:.3f} s after 429")
 
     def attempt(self, claim):
         return self.stored.get((claim["task"], claim["step"], claim["version"]))
@@ -169,6 +179,8 @@ class Account:
             if claim["worker"] not in self.dead or len(kinds) > 1:
                 self.wrong.append(f"{where} was lost without a death, after {kinds}")
             self.lost += [f"{where}: {self.dead.get(claim['worker'])} died ({kind})" for kind in kinds]
+        elif not kinds and attempt["code"] == "connection_lost":  # closed before the provider read it
+            self.kinds[NOT_READ] += 1
         elif len(kinds) != 1 or not self.fits(kinds[0], attempt):
             self.wrong.append(f"{where} is stored as {attempt['type']} {attempt['code']}, and sent as {kinds}")
 
@@ -193,7 +205,8 @@ def test_a_failing_provider_is_accounted_for(stack, aimock, dialect):
     for slot in (1, 2):
         stack.planner(slot, settings={"capacity": {"plans": IN_FLIGHT}})
     stack.publish(tools={"look": {"read_only": True}},
-                  model=aimock.model(dialect, attempts=20, first_event_timeout=f"{PATIENCE_S}s", silence_timeout=f"{PATIENCE_S}s"))
+                  model=aimock.model(dialect, attempts=20, timeout="2m",
+                                     first_event_timeout=f"{FIRST_EVENT_S}s", silence_timeout=f"{SILENCE_S}s"))
     requests = "".join(json.dumps({"id": f"{n}", "agent": "agent", "input": f"task {n}."}) + "\n" for n in range(RUNS))
     stack.kafka.kcat("-P", "-t", stack.kafka.names["requests"], data=requests.encode())
     for slot, sent in ((1, RUNS // 2), (2, RUNS * 2)):  # each planner dies once, with calls in flight
@@ -207,17 +220,5 @@ def test_a_failing_provider_is_accounted_for(stack, aimock, dialect):
     assert not account.wrong, "\n".join(account.wrong)
     assert account.lost, "no planner died with a call in flight"
     assert all(account.kinds[fault] for fault in FAULTS)
-    assert account.kinds.total() == aimock.count() == len(account.stored) + len(account.lost)
-    assert not too_early(aimock.journal())
-
-
-def too_early(journal):
-    """Calls that did not wait as long as the provider had asked."""
-    last, early = {}, []
-    for entry in journal:
-        step = entry.task, entry.after
-        before = last.get(step)
-        if before and before.status == 429 and entry.at < before.at + RETRY_AFTER_S:
-            early.append(f"{step}: {entry.at - before.at:.3f} s after 429")
-        last[step] = entry
-    return early
+    not_read = account.kinds.pop(NOT_READ, 0)
+    assert account.kinds.total() == aimock.count() == len(account.stored) + len(account.lost) - not_read
