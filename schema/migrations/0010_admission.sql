@@ -275,5 +275,5 @@ REVOKE ALL ON FUNCTION
     pawl.admit(text, int), pawl.choose_places(text, int), pawl.set_tenant(text, int, int, text)
 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pawl.admit(text, int) TO pawl_planner;
-GRANT EXECUTE ON FUNCTION pawl.set_tenant(text, int, int, text) TO pawl_operator;
+GRANT EXECUTE ON FUNCTION pawl.set_tenant(text, int, int, text), pawl.uuid7_time(uuid) TO pawl_operator;
 GRANT SELECT ON pawl.tenant_load TO pawl_operator;
