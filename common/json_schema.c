@@ -16,6 +16,9 @@
  * the two are made: 64 levels of arguments, 64 schemas for each, is more.    */
 enum { DEPTH_MAX = 1500 };
 
+/* What is more than a step, in steps: decimals of a double; bytes that are counted. */
+enum { MULTIPLE_WORK = 300, BYTES_PER_WORK = 64 };
+
 /* NOLINTBEGIN(misc-no-recursion): DEPTH_MAX deep */
 static bool fits(struct check *c, const struct node *node, const json_t *value,
                  const struct place *place);
@@ -44,9 +47,11 @@ static bool fits_number(struct check *c, const struct node *node, const json_t *
         return tell_bound(c, place, value, "more than", node->above);
     if (node->below && value_compare(value, node->below) >= 0)
         return tell_bound(c, place, value, "less than", node->below);
-    if (node->multiple_of && !value_is_multiple(value, node->multiple_of))
-        return tell_bound(c, place, value, "a multiple of", node->multiple_of);
-    return true;
+    if (!node->multiple_of)
+        return true;
+    *c->work -= MULTIPLE_WORK;
+    return value_is_multiple(value, node->multiple_of) ||
+           tell_bound(c, place, value, "a multiple of", node->multiple_of);
 }
 
 /* Is the count between the bounds, if there are any? */
@@ -64,9 +69,11 @@ static bool fits_count(struct check *c, const struct node *node, enum count_of k
 static bool fits_string(struct check *c, const struct node *node, const json_t *value,
                         const struct place *place)
 {
-    bool counted = node->least[COUNT_LENGTH] != NO_BOUND || node->most[COUNT_LENGTH] != NO_BOUND;
-    if (counted && !fits_count(c, node, COUNT_LENGTH, value_length(value), place))
-        return false;
+    if (node->least[COUNT_LENGTH] != NO_BOUND || node->most[COUNT_LENGTH] != NO_BOUND) {
+        *c->work -= (int64_t)(json_string_length(value) / BYTES_PER_WORK);
+        if (!fits_count(c, node, COUNT_LENGTH, value_length(value), place))
+            return false;
+    }
     if (!node->pattern)
         return true;
     switch (pattern_match(node->pattern, json_string_value(value), json_string_length(value),
@@ -131,6 +138,7 @@ static bool fits_required(struct check *c, const json_t *required, const json_t 
 {
     size_t i;
     const json_t *name;
+    *c->work -= (int64_t)json_array_size(required);
     json_array_foreach(required, i, name)
         if (!json_object_get(value, json_string_value(name)))
             return tell_missing(c, place, required, value, because);
@@ -140,6 +148,7 @@ static bool fits_required(struct check *c, const json_t *required, const json_t 
 static bool fits_needs(struct check *c, const struct node *node, const json_t *value,
                        const struct place *place)
 {
+    *c->work -= (int64_t)(node->needs.count + node->needs_form.count);
     for (size_t i = 0; i < node->needs.count; i++) {
         const struct named_node *need = &node->needs.items[i];
         if (json_object_get(value, need->name) &&
@@ -232,8 +241,10 @@ static bool tell_forms(struct check *c, const struct node_list *list, const json
 {
     if (c->quiet || c->stopped)
         return false;
+    *c->work -= (int64_t)list->count;
     if (tell_types(c, place, list, value) || tell_tags(c, place, list, value))
         return false;
+    int nearest = c->nearest;
     size_t spoken = 0;
     for (size_t i = 0; i < list->count; i++)
         if (!form_is_for_others(c, list->items[i], value)) {
@@ -242,7 +253,7 @@ static bool tell_forms(struct check *c, const struct node_list *list, const json
         }
     for (size_t i = 0; i < list->count && spoken == 0; i++)
         (void)fits(c, list->items[i], value, place);
-    if (spoken != 1)
+    if (spoken != 1 && c->nearest > nearest)
         tell_other_forms(c, place, list->count);
     return false;
 }

@@ -309,6 +309,7 @@ static bool is_for_other_types(const struct node *form, const json_t *value)
 static const struct named_node *wrong_tag(struct check *c, const struct node *form,
                                           const json_t *value)
 {
+    *c->work -= (int64_t)form->properties.count;
     for (size_t i = 0; i < form->properties.count; i++) {
         const struct named_node *property = &form->properties.items[i];
         const struct node *wanted = property->node;

@@ -25,6 +25,7 @@ struct pattern {
     bool anchored;        /* only the start of the text can be the start of a match */
     int first;            /* the byte that each match starts with, or -1 */
     const uint8_t *bytes; /* or the set of them, or NULL */
+    int last;             /* a byte that each match holds, or -1 */
 };
 
 void pattern_free(struct pattern *p)
@@ -79,6 +80,7 @@ enum outcome pattern_compile(const char *text, size_t n, struct pattern **out, s
     p->anchored = ask(p, PCRE2_INFO_ALLOPTIONS) & PCRE2_ANCHORED;
     p->first = ask(p, PCRE2_INFO_FIRSTCODETYPE) == 1 ? (int)ask(p, PCRE2_INFO_FIRSTCODEUNIT) : -1;
     (void)pcre2_pattern_info(p->code, PCRE2_INFO_FIRSTBITMAP, &p->bytes);
+    p->last = ask(p, PCRE2_INFO_LASTCODETYPE) == 1 ? (int)ask(p, PCRE2_INFO_LASTCODEUNIT) : -1;
     *out = p;
     return OK;
 }
@@ -146,6 +148,12 @@ enum pattern_answer pattern_match(const struct pattern *p, const char *text, siz
 {
     struct go go = { .text = text, .n = n };
     enum pattern_answer answer = PATTERN_MISSES;
+    int64_t look = CALL_WORK + (int64_t)(n / BYTES_PER_WORK);
+    if (look > *work)
+        return PATTERN_TOO_HARD;
+    *work -= look;
+    if (p->last >= 0 && !memchr(text, p->last, n))
+        return PATTERN_MISSES; /* PCRE2 finds this, too, but what it was given is spent */
     pcre2_match_data *data = pcre2_match_data_create(1, NULL);
     if (!data)
         return PATTERN_TOO_HARD;

@@ -16,8 +16,8 @@
  * A match is a search: it need not begin at the start of the text.
  *
  * Limits:  PATTERN_BYTES_MAX of text, PATTERN_GROUPS_MAX groups within each other.
- *          A match costs work, which the caller has a store of; one unit is about
- *          10 to 50 ns.  A match takes at most PATTERN_HEAP_KIB of memory.
+ *          A match costs work, which the caller has a store of; one unit is at
+ *          most 250 ns, and mostly less than 50.  A match takes at most PATTERN_HEAP_KIB of memory.
  * Threads: one owner, who alone matches with it.
  * Errors:  REFUSED from pattern_compile, with what is wrong.
  */
