@@ -7,6 +7,7 @@
 #include "common/buf.h"
 #include "common/catalog.h"
 #include "common/config.h"
+#include "common/json_schema.h"
 #include "common/memory.h"
 #include "tests/unit/cm.h"
 
@@ -84,6 +85,12 @@ static void definitions_are_documented(void **state)
     check_generated("definitions", catalog_print_manual);
 }
 
+static void the_keywords_of_schemas_are_documented(void **state)
+{
+    (void)state;
+    check_generated("keywords", json_schema_print);
+}
+
 static void check_definitions(const char *name, const char *text, size_t length)
 {
     struct catalog catalog;
@@ -151,6 +158,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_process_file_is_documented),
         cmocka_unit_test(definitions_are_documented),
+        cmocka_unit_test(the_keywords_of_schemas_are_documented),
         cmocka_unit_test(the_examples_of_the_manual_are_good),
         cmocka_unit_test(the_examples_of_the_repository_are_good),
     };
