@@ -75,6 +75,15 @@ bool model_says_error(const json_t *answer)
     return error_of(answer) != answer || strcmp(json_str_or(answer, "type", ""), "error") == 0;
 }
 
+static void fail_without_status(struct model_reply *reply, const char *code, const char *type,
+                                const char *words)
+{
+    bool final = is_one_of(code, final_words) || is_one_of(type, final_words);
+    (void)model_reply_fail(reply, final ? REFUSED : RETRY,
+                           final ? "request_refused" : "provider_error",
+                           "the provider ended its answer with an error: %s", words);
+}
+
 void model_error(long status, const json_t *answer, const char *secret, struct model_reply *reply)
 {
     const json_t *error = error_of(answer);
@@ -87,33 +96,19 @@ void model_error(long status, const json_t *answer, const char *secret, struct m
     char words[160];
     model_words(words, sizeof words, text, strlen(text), secret);
 
+    long known = status ? status : status_of(error);
     if (is_one_of(code, quota_words) || is_one_of(type, quota_words) ||
-        is_one_of(detail, quota_words)) {
+        is_one_of(detail, quota_words))
         (void)model_reply_fail(reply, REFUSED, "quota_spent", "the provider's quota is spent: %s",
                                words);
-        return;
-    }
-    long known = status ? status : status_of(error);
-    if (is_one_of(code, length_words) || is_one_of(type, length_words)) {
+    else if (is_one_of(code, length_words) || is_one_of(type, length_words))
         (void)model_reply_fail(reply, REFUSED, "prompt_too_large", "the prompt is too long: %s",
                                words);
-        return;
-    }
-    if (known) {
+    else if (known)
         (void)model_reply_fail(reply, model_status_outcome(known), model_status_code(known),
                                "HTTP %ld: %s", known, words);
-        return;
-    }
-    bool final = is_one_of(code, final_words) || is_one_of(type, final_words);
-    const struct error_type *t = error_type_of(type);
-    (void)model_reply_fail(reply,
-                           t       ? t->outcome
-                           : final ? REFUSED
-                                   : RETRY,
-                           t       ? t->code
-                           : final ? "request_refused"
-                                   : "provider_error",
-                           "the provider ended its answer with an error: %s", words);
+    else
+        fail_without_status(reply, code, type, words);
 }
 
 void model_read_error(long status, const char *body, size_t n, const char *secret,

@@ -327,8 +327,8 @@ static void models(void **state)
         { "base_url: \"http://h\"\n  model: \"gpt x\"",
           "d.yaml:4: 'model' is the text 'gpt x'; write the provider's name of a model, without "
           "spaces" },
-        { "dialect: telepathy",
-          "d.yaml:3: 'dialect' is the text 'telepathy'; write openai_chat, openai_responses or anthropic" },
+        { "dialect: telepathy", "d.yaml:3: 'dialect' is the text 'telepathy'; write openai_chat, "
+                                "openai_responses or anthropic" },
         { "api_key: sk-live-12345",
           "d.yaml:3: 'api_key' is not {secret: NAME}; write {secret: NAME}, and NAME under "
           "'secrets' of the process file" },
