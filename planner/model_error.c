@@ -79,9 +79,11 @@ static void fail_without_status(struct model_reply *reply, const char *code, con
                                 const char *words)
 {
     bool final = is_one_of(code, final_words) || is_one_of(type, final_words);
-    (void)model_reply_fail(reply, final ? REFUSED : RETRY,
-                           final ? "request_refused" : "provider_error",
-                           "the provider ended its answer with an error: %s", words);
+    const struct error_type *known = error_type_of(type);
+    enum outcome outcome = known ? known->outcome : final ? REFUSED : RETRY;
+    const char *word = known ? known->code : final ? "request_refused" : "provider_error";
+    (void)model_reply_fail(reply, outcome, word, "the provider ended its answer with an error: %s",
+                           words);
 }
 
 void model_error(long status, const json_t *answer, const char *secret, struct model_reply *reply)
