@@ -57,6 +57,8 @@ static bool read_request(int fd, char *out, size_t room)
     }
 }
 
+static pthread_mutex_t request_lock = PTHREAD_MUTEX_INITIALIZER;
+
 /* Serves one connection until it is closed, or it closes it. */
 static void *serve_connection(void *arg)
 {
@@ -64,7 +66,9 @@ static void *serve_connection(void *arg)
     char *request = malloc(REQUEST_MAX);
     assert_non_null(request);
     while (read_request(fd, request, REQUEST_MAX)) {
+        (void)pthread_mutex_lock(&request_lock); /* a call that may be repeated has two of us */
         memcpy(server.request, request, REQUEST_MAX);
+        (void)pthread_mutex_unlock(&request_lock);
         atomic_fetch_add(&server.executions, 1);
         enum manner manner = atomic_load(&server.manner);
         if (manner == CLOSE_WITHOUT_ANSWER)
