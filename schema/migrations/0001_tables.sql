@@ -500,14 +500,11 @@ $$;
 
 -- What the last prompt of a run showed of it: that of an attempt at this step
 -- that failed, or of the plan before it.
-CREATE FUNCTION pawl.last_context(p_run uuid, p_step int, p_lo uuid, p_hi uuid) RETURNS json LANGUAGE sql STABLE AS $$
-    SELECT coalesce(
-        (SELECT c.context FROM pawl.agent_step_content c
-         WHERE c.run_id = p_run AND c.step = p_step AND c.index = 0 AND c.context IS NOT NULL AND c.run_id BETWEEN p_lo AND p_hi
-         ORDER BY c.version DESC LIMIT 1),
-        (SELECT c.context FROM pawl.agent_step_content c
-         WHERE c.run_id = p_run AND c.step = p_step - 1 AND c.index = 0 AND c.context IS NOT NULL AND c.run_id BETWEEN p_lo AND p_hi
-         ORDER BY c.version DESC LIMIT 1))
+CREATE FUNCTION pawl.last_context(p_run uuid, p_step int, p_lo uuid, p_hi uuid) RETURNS TABLE (context json) LANGUAGE sql STABLE AS $$
+    SELECT c.context FROM pawl.agent_step_content c
+    WHERE c.run_id = p_run AND c.step BETWEEN p_step - 1 AND p_step AND c.index = 0 AND c.context IS NOT NULL
+      AND c.run_id BETWEEN p_lo AND p_hi
+    ORDER BY c.step DESC, c.version DESC LIMIT 1
 $$;
 
 CREATE FUNCTION pawl.action_at(p_run uuid, p_step int, p_index int, p_version int, p_lo uuid, p_hi uuid)

@@ -150,11 +150,11 @@ BEGIN
     SELECT (array_agg(x ORDER BY x))[1], (array_agg(x ORDER BY x DESC))[1] INTO v_lo, v_hi FROM unnest(p_run) x WHERE x IS NOT NULL;
     RETURN QUERY
     WITH asked AS MATERIALIZED (
-        SELECT (u.n - 1)::int AS item, u.known, u.left_out, u.emptied, u.result_bytes, r.run_id, r.step AS now_step,
-               last_context(r.run_id, r.step, v_lo, v_hi) AS context
+        SELECT (u.n - 1)::int AS item, u.known, u.left_out, u.emptied, u.result_bytes, r.run_id, r.step AS now_step, x.context
         FROM unnest(p_run, p_known, p_left_out, p_emptied, p_result_bytes)
              WITH ORDINALITY AS u (run, known, left_out, emptied, result_bytes, n)
         JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
+        LEFT JOIN LATERAL last_context(r.run_id, r.step, v_lo, v_hi) x ON true
     ), wanted AS MATERIALIZED (
         SELECT a.item, a.run_id, a.now_step, a.context,
                CASE WHEN (coalesce(a.left_out, 0), coalesce(a.emptied, 0), coalesce(a.result_bytes, 0))
