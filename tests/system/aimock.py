@@ -51,11 +51,11 @@ def fetch():
     assert done.returncode == 0, done.stdout
 
 
-def fixture(response, task=None, after=None, nth=None, model=None, **how):
+def fixture(response, task=None, after=None, words=None, nth=None, model=None, **how):
     """An answer. task: words of the user's; after: the id of the call whose result comes last, or False:
-    before all results; nth: serves only then, counted from 0; model: the provider's name of it. `how` is
-    aimock's: chaos, latency, ..."""
-    match = {"userMessage": task, "sequenceIndex": nth, "model": model}
+    before all results; words: in that result; nth: serves only then, counted from 0; model: the provider's
+    name of it. `how` is aimock's: chaos, latency, ..."""
+    match = {"userMessage": task, "toolResultContains": words, "sequenceIndex": nth, "model": model}
     match |= {"hasToolResult": False} if after is False else {"toolCallId": after}
     return {"match": {name: value for name, value in match.items() if value is not None}, "response": response, **how}
 
@@ -77,14 +77,17 @@ def failing(status, message="not now", **more):
 
 
 def said(entry):
-    """What the provider was told, in one form for all dialects."""
-    parts = []
+    """What the provider was told, in one form for all dialects; ids, which some dialects change, only tell
+    which call a result belongs to."""
+    parts, calls = [], {}
     for message in entry.messages:
         if message["role"] == "tool":
-            parts.append(("tool", message["tool_call_id"]))
+            parts.append(("result of", calls[message["tool_call_id"]]))
         elif message["content"]:
             parts.append((message["role"], message["content"]))
-        parts += [("call", each["id"]) for each in message.get("tool_calls") or ()]
+        for each in message.get("tool_calls") or ():
+            calls[each["id"]] = each["function"]["name"] + each["function"]["arguments"]
+            parts.append(("call", calls[each["id"]]))
     return parts
 
 

@@ -71,10 +71,10 @@ def test_one_agent_in_every_dialect(stack, aimock, dialect):
     assert [entry.after for entry in journal] == [False, "ask_bob", "bill_bob"]
     assert said(journal[-1]) == [
         ("system", "Do it."), ("user", "Bill everybody."),
-        ("assistant", "I look at both."), ("call", "ask_ada"), ("call", "ask_bob"),
-        ("tool", "ask_ada"), ("tool", "ask_bob"),
-        ("assistant", "I bill both."), ("call", "bill_ada"), ("call", "bill_bob"),
-        ("tool", "bill_ada"), ("tool", "bill_bob"),
+        ("assistant", "I look at both."), ("call", 'look{"customer":"ada"}'), ("call", 'look{"customer":"bob"}'),
+        ("result of", 'look{"customer":"ada"}'), ("result of", 'look{"customer":"bob"}'),
+        ("assistant", "I bill both."), ("call", 'send{"customer":"ada"}'), ("call", 'send{"customer":"bob"}'),
+        ("result of", 'send{"customer":"ada"}'), ("result of", 'send{"customer":"bob"}'),
     ]
 
 
