@@ -129,7 +129,67 @@ class OpenAIResponses:
         self.tell(status, response=response)
 
 
-DIALECTS = {"/v1/chat/completions": OpenAIChat, "/v1/responses": OpenAIResponses}
+class Anthropic:
+    """Blocks that begin, grow and stop. Thoughts are signed, so to speak."""
+
+    name = "anthropic"
+    ENDS = {"stop": "end_turn", "tool_calls": "tool_use", "length": "max_tokens", "content_filter": "refusal"}
+
+    @staticmethod
+    def messages(body):
+        """What the user's side says is one message, whose blocks are messages elsewhere."""
+        messages = [said("system", body["system"][0]["text"])]
+        for message in body["messages"]:
+            if message["role"] == "assistant":
+                messages.append(message)
+                continue
+            for block in message["content"]:
+                if block["type"] == "tool_result":
+                    messages.append({"role": "tool", "tool_call_id": block["tool_use_id"],
+                                     "content": block.get("content", "")})
+                else:
+                    messages.append(said("user", block["text"]))
+        return messages
+
+    def __init__(self, handler, ask):
+        self.handler, self.step = handler, ask.step
+        self.places = {}  # of what is being said: the index of its block
+
+    def tell(self, kind, **fields):
+        event(self.handler, {"type": kind, **fields}, kind)
+
+    def begin(self):
+        self.tell("message_start", message={"type": "message", "role": "assistant", "content": [], "stop_reason": None,
+                                            "usage": {"input_tokens": 0, "output_tokens": 1}})
+        self.tell("ping")
+
+    def piece(self, what, kind, delta, **block):
+        if what not in self.places:
+            self.places[what] = len(self.places)
+            self.tell("content_block_start", index=self.places[what], content_block=block)
+        self.tell("content_block_delta", index=self.places[what], delta={"type": kind, **delta})
+
+    def delta(self, delta):
+        if delta.get("reasoning_content"):
+            self.piece("thought", "thinking_delta", {"thinking": delta["reasoning_content"]}, type="thinking", thinking="",
+                       signature="")
+        if delta.get("content"):
+            self.piece("text", "text_delta", {"text": delta["content"]}, type="text", text="")
+        for call in delta.get("tool_calls", []):
+            self.piece(call["index"], "input_json_delta", {"partial_json": call["function"]["arguments"]}, type="tool_use",
+                       id=call.get("id"), name=call["function"].get("name"), input={})
+
+    def end(self, reason, usage):
+        if "thought" in self.places:
+            self.piece("thought", "signature_delta", {"signature": f"EqQB{self.step}=="})
+        for index in self.places.values():
+            self.tell("content_block_stop", index=index)
+        self.tell("message_delta", delta={"stop_reason": self.ENDS[reason], "stop_sequence": None},
+                  usage={"input_tokens": usage["prompt_tokens"], "output_tokens": usage["completion_tokens"]})
+        self.tell("message_stop")
+
+
+DIALECTS = {"/v1/chat/completions": OpenAIChat, "/v1/responses": OpenAIResponses, "/v1/messages": Anthropic}
 
 
 def dialect_at(path):

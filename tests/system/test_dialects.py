@@ -7,7 +7,8 @@ import pytest
 
 from model import Reply, Say, Status, Streamed
 
-HISTORY = {"openai_chat": "messages", "openai_responses": "input"}  # of a request: what grows
+# Of a request: what grows.
+HISTORY = {"openai_chat": "messages", "openai_responses": "input", "anthropic": "messages"}
 DIALECTS = list(HISTORY)
 LOOK = {"look": {"read_only": True}, "find": {"read_only": True}}
 
@@ -75,9 +76,36 @@ def test_each_request_is_the_last_one_and_what_is_new(running, dialect):
     for before, after in zip(asks, asks[1:]):
         old, new = (dict(ask.body) for ask in (before, after))
         history = [body.pop(HISTORY[dialect]) for body in (old, new)]
-        assert history[1][:len(history[0])] == history[0]
+        assert unmarked(history[1])[:len(history[0])] == unmarked(history[0])
         assert old == new
         assert set(after.results()) - set(before.results()) == {f"call_{before.step}_{name}" for name in LOOK}
+
+
+def unmarked(history):
+    """Without the marker for the provider's cache, which moves on to the last block."""
+    return json.loads(json.dumps(history).replace(', "cache_control": {"type": "ephemeral"}', ""))
+
+
+def test_blocks_go_back_as_they_came(running):
+    """With the signed thought in front of the calls that it led to; all results in one message, marked for the cache."""
+    running.publish(tools=LOOK, model={"dialect": "anthropic"})
+    running.model.script(Thinks(), Say("done"))
+    running.run().wait()
+    body = running.model.asked(2)[0].body
+    marker = {"cache_control": {"type": "ephemeral"}}
+    assert body["max_tokens"] == 8192 and body["stream"] is True
+    assert body["system"] == [{"type": "text", "text": "Do it.", **marker}]
+    assert body["tools"] == [{"name": name, "description": f"Does {name}.", "input_schema": {"type": "object"}, **more}
+                             for name, more in zip(LOOK, ({}, marker))]
+    question, turn, results = body["messages"]
+    assert question == {"role": "user", "content": [{"type": "text", "text": "go"}]}
+    assert turn == {"role": "assistant", "content": [
+        {"type": "thinking", "thinking": "Two at once.", "signature": "EqQB1=="}, {"type": "text", "text": "Round 1."},
+        *({"type": "tool_use", "id": f"call_1_{name}", "name": name, "input": {"n": 1}} for name in LOOK)]}
+    assert results["role"] == "user"
+    assert [(block["type"], block["tool_use_id"]) for block in results["content"]] == [
+        ("tool_result", f"call_1_{name}") for name in LOOK]
+    assert [block.get("cache_control") for block in results["content"]] == [None, marker["cache_control"]]
 
 
 def test_output_items_go_back_as_they_came(running):
@@ -110,7 +138,13 @@ def test_a_run_goes_on_in_another_dialect(running, first, then):
     run = running.run().wait()
     assert run.answer() == "done"
     told = [ask for ask in running.model.asked(3) if ask.dialect.name == then][-1]
-    assert set(told.results()) == {f"call_{step}_{name}" for step in (1, 2) for name in LOOK}
+    if then == "anthropic":  # it wants ids of its own letters, and each but once in a run
+        calls = [block["id"] for message in told.body["messages"] if message["role"] == "assistant"
+                 for block in message["content"] if block["type"] == "tool_use"]
+        assert calls == list(told.results()) and len(set(calls)) == 4
+    else:
+        assert set(told.results()) == {f"call_{step}_{name}" for step in (1, 2) for name in LOOK}
     text = json.dumps(told.body)
     assert "Round 1." in text and "Round 2." in text
     assert ("gAAAA1==" in text, "gAAAA2==" in text) == (False, then == "openai_responses")
+    assert ("EqQB1==" in text, "EqQB2==" in text) == (False, then == "anthropic")
