@@ -238,7 +238,8 @@ static int by_source(const void *a, const void *b)
 
 static enum outcome follow_links(struct compiler *c)
 {
-    qsort(c->nodes, c->count, sizeof *c->nodes, by_source);
+    if (c->count > 0)
+        qsort(c->nodes, c->count, sizeof *c->nodes, by_source);
     for (struct link *link = c->links; link; link = link->next) {
         AUTO_FREE char *pointer = xstrdup(link->target[1] ? link->target + 2 : "");
         const json_t *target = link->target[1] ? find_target(c, pointer) : c->source;

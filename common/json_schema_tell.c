@@ -381,11 +381,12 @@ bool tell_tags(struct check *c, const struct place *place, const struct node_lis
 
 void tell_other_forms(struct check *c, const struct place *place, size_t count)
 {
-    if (c->quiet || c->stopped)
-        return;
+    static const char head[] = " (or another of the ";
+    if (c->quiet || c->stopped || strstr(c->why, head))
+        return; /* forms within forms say it once */
     AUTO_BUF struct buf text;
     buf_init(&text, TEXT_BYTES);
-    (void)buf_printf(&text, "%s (or another of the %zu forms of ", c->why, count);
+    (void)buf_printf(&text, "%s%s%zu forms of ", c->why, head, count);
     write_place(c, place, &text);
     (void)buf_puts(&text, ")");
     if (text.len < JSON_SCHEMA_WHY_SIZE)

@@ -163,6 +163,9 @@ static void of_several_forms_the_nearest_is_spoken_of(void **state)
          "the argument object is the string \"x\"; an array, an integer or null is wanted");
     SAYS("3", "the argument object is 3; at least 5 is wanted");
     SAYS("[1,\"2\"]", "/1 is the string \"2\"; an integer is wanted");
+    use("{\"anyOf\":[{\"anyOf\":[{\"maxItems\":0},{\"maxItems\":1}]},{\"maxItems\":2}]}");
+    SAYS("[1,2,3]", "the argument object has 3 items; at most 0 are wanted (or another of the 2 "
+                    "forms of the argument object)");
     use("{\"oneOf\":[{\"type\":\"integer\"},{\"minimum\":2}]}");
     SAYS("3", "the argument object fits more than one of the forms of which exactly one is wanted "
               "(numbers 1 and 2 of 'oneOf')");
@@ -232,6 +235,13 @@ static void numbers_are_what_they_are_written_as(void **state)
     use("{\"exclusiveMinimum\":9223372036854775807}");
     assert_int_equal(check("9223372036854775807"), REFUSED);
     FITS("9223372036854775808.0");
+    use("{\"minimum\":1.5,\"exclusiveMaximum\":2.5}");
+    assert_int_equal(check("1"), REFUSED);
+    FITS("2");
+    assert_int_equal(check("3"), REFUSED);
+    use("{\"minimum\":-1.5}");
+    FITS("-1");
+    assert_int_equal(check("-2"), REFUSED);
     use("{\"enum\":[1,2.5]}");
     FITS("1.0");
     FITS("2.5");
@@ -411,6 +421,40 @@ static void a_check_ends_when_its_work_is_used_up(void **state)
     assert_int_equal(check("\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!\""), REFUSED);
 }
 
+/* 2^25 ways to a leaf that costs more than a step: each has to pay what it costs. */
+static void what_costs_more_than_a_step_pays_for_it(void **state)
+{
+    (void)state;
+    static const char *const leaves[] = {
+        "\"maxLength\":3",
+        "\"items\":{\"multipleOf\":1e-300},\"contains\":false",
+        "\"uniqueItems\":true,\"contains\":false",
+        "\"required\":[\"x\"]",
+    };
+    char tree[4096];
+    struct timespec began, ended;
+    int at = snprintf(tree, sizeof tree, "{\"$ref\":\"#/$defs/d0\",\"$defs\":{");
+    for (int i = 0; i < 25; i++)
+        at +=
+            snprintf(tree + at, sizeof tree - (size_t)at,
+                     "\"d%d\":{\"anyOf\":[{\"$ref\":\"#/$defs/d%d\"},{\"$ref\":\"#/$defs/d%d\"}]},",
+                     i, i + 1, i + 1);
+    for (size_t i = 0; i < sizeof leaves / sizeof *leaves; i++) {
+        (void)snprintf(tree + at, sizeof tree - (size_t)at, "\"d25\":{%s}}}", leaves[i]);
+        use(tree);
+        AUTO_FREE char *text = i == 0   ? repeat("\"", "xxxxxxxxxx", 10000, "\"")
+                               : i == 1 ? repeat("[", "1.23456789012345e300,", 3, "1]")
+                               : i == 2 ? repeat("[", "[],[[]],[1],", 1, "0]")
+                                        : repeat("{", "", 0, "}");
+        (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &began);
+        assert_int_equal(check(text), REFUSED);
+        (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ended);
+        assert_contains(why, "too intricate");
+        if (ended.tv_sec - began.tv_sec > 10) /* under sanitizers, too */
+            fail_msg("%s took %ld s", leaves[i], (long)(ended.tv_sec - began.tv_sec));
+    }
+}
+
 static void a_large_value_is_checked_in_time(void **state)
 {
     (void)state;
@@ -444,6 +488,14 @@ static void work_is_shared_by_who_shares_it(void **state)
     assert_int_equal(json_schema_check(schema, value, "it", &work, why), REFUSED);
     assert_contains(why, "/1 is too large");
     json_decref(value);
+    /* what ran out in the middle of a comparison is no answer, whatever it looks like */
+    use("{\"not\":{\"const\":[[1],[2],[3],[4]]}}");
+    value = value_of("[[1],[2],[3],[4]]");
+    for (work = 1; work <= 11; work++) {
+        int64_t left = work;
+        assert_int_equal(json_schema_check(schema, value, "it", &left, why), REFUSED);
+    }
+    json_decref(value);
 }
 
 int main(void)
@@ -461,6 +513,7 @@ int main(void)
         cmocka_unit_test(older_spellings_mean_what_they_meant),
         cmocka_unit_test(schemas_have_limits),
         cmocka_unit_test(a_check_ends_when_its_work_is_used_up),
+        cmocka_unit_test(what_costs_more_than_a_step_pays_for_it),
         cmocka_unit_test(a_large_value_is_checked_in_time),
         cmocka_unit_test(work_is_shared_by_who_shares_it),
     };

@@ -278,6 +278,45 @@ static void work_that_is_not_there_is_not_taken(void **state)
     pattern_free(NULL);
 }
 
+/* Long texts cost more, and who looks twice pays twice. */
+static void work_is_spent(void **state)
+{
+    (void)state;
+    enum { N = 60000 };
+    struct pattern *p;
+    struct error err;
+    int64_t work = WORK;
+    char *text = xcalloc(1, N + 1);
+    memset(text, 'a', N);
+    assert_ok(pattern_compile("^a", 2, &p, &err), &err);
+    assert_int_equal(pattern_match(p, "a", 1, &work), PATTERN_MATCHES);
+    int64_t small = WORK - work;
+    assert_int_equal(pattern_match(p, "a", 1, &work), PATTERN_MATCHES);
+    assert_int_equal(work, WORK - 2 * small);
+    assert_in_range(small, 60, 200);
+    assert_int_equal(pattern_match(p, text, N, &work), PATTERN_MATCHES);
+    assert_true(WORK - work > N / 10);
+    pattern_free(p);
+    free(text);
+}
+
+/* The places where a match may start are looked at in goes, which end between two
+ * characters.                                                                */
+static void characters_of_many_bytes_are_not_divided(void **state)
+{
+    (void)state;
+    char text[1001];
+    for (int shift = 0; shift < 4; shift++) {
+        memset(text, 'x', sizeof text);
+        for (size_t i = (size_t)shift; i + 4 < sizeof text; i += 4)
+            memcpy(text + i, "\xf0\x9f\x98\x80", 4);
+        text[1000] = '\0';
+        MISSES("[^x\\u{1f600}]", text);
+        MISSES("\\u{1f601}|y", text);
+        MATCHES("\\u{1f600}x*$", text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -292,6 +331,8 @@ int main(void)
         cmocka_unit_test(mistakes_are_refused),
         cmocka_unit_test(work_bounds_every_match),
         cmocka_unit_test(work_that_is_not_there_is_not_taken),
+        cmocka_unit_test(work_is_spent),
+        cmocka_unit_test(characters_of_many_bytes_are_not_divided),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
