@@ -182,28 +182,33 @@ static bool add_block(struct model_reply *reply, json_t *block, const char *pref
         return add_call(reply, block, prefix);
     if (json_is_string(json_object_get(block, "input")))
         mend_input(block); /* of a tool that runs at the provider */
-    if (is_type(block, "text")) {
-        const char *text = json_strn(block, "text", &n);
-        return reply_add_said(reply, REPLY_TEXT, text, n);
-    }
-    const char *thought = is_type(block, "thinking") ? json_strn(block, "thinking", &n) : NULL;
-    return !thought || n == 0 || reply_add_said(reply, REPLY_REASONING, thought, n);
+    enum reply_item_type type = is_type(block, "text") ? REPLY_TEXT : REPLY_REASONING;
+    const char *said = is_type(block, "text")       ? json_strn(block, "text", &n)
+                       : is_type(block, "thinking") ? json_strn(block, "thinking", &n)
+                                                    : NULL;
+    return !said || n == 0 || reply_add_said(reply, type, said, n);
+}
+
+static bool says_something(const struct model_reply *reply)
+{
+    for (size_t i = 0; i < reply->item_count; i++)
+        if (reply->items[i].type != REPLY_REASONING)
+            return true;
+    return false;
 }
 
 static bool read_items(json_t *content, const char *prefix, struct model_reply *reply)
 {
-    size_t i, said = 0;
+    size_t i;
     json_t *block;
     if (!reply_begin(reply, json_array_size(content) + 1))
         return false;
     json_array_foreach(content, i, block) {
         if (!add_block(reply, block, prefix))
             return false;
-        said += is_type(block, "text");
     }
-    if (said > 0 || reply->call_count > 0)
-        return true;
-    return reply_add_said(reply, REPLY_TEXT, "", 0); /* saying nothing is an answer, too */
+    /* saying nothing is an answer, too */
+    return says_something(reply) || reply_add_said(reply, REPLY_TEXT, "", 0);
 }
 
 void anthropic_message(json_t *content, const char *end_reason, const char *call_prefix,
@@ -214,10 +219,10 @@ void anthropic_message(json_t *content, const char *end_reason, const char *call
                                "the model's answer has content that cannot be read");
         return;
     }
+    bool fits = read_items(content, call_prefix, reply);
     for (size_t i = json_array_size(content); i-- > 0;)
         if (is_silent(json_array_get(content, i)))
             (void)json_array_remove(content, i);
-    bool fits = read_items(content, call_prefix, reply);
     enum reply_end end = end_of(end_reason);
     if (end != REPLY_END_PAUSE) {
         drop_last_thoughts(content);

@@ -40,7 +40,6 @@ static const struct error_type {
     { "rate_limit_error", RETRY, "rate_limited" },
     { "timeout_error", RETRY, "timeout" },
     { "billing_error", REFUSED, "payment_required" },
-    { "request_too_large", REFUSED, "prompt_too_large" },
 };
 
 static const struct error_type *error_type_of(const char *type)

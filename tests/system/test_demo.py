@@ -265,6 +265,6 @@ def test_a_missing_key_is_told_where_a_newcomer_looks(first_agent):
 
 def test_the_files_of_the_examples_are_good():
     stack = DevStack(fresh=True)
-    for path in (FIRST / "agent.yaml", FIRST / "agent-openai.yaml", DEMO / "agent.yaml"):
+    for path in (FIRST / "agent.yaml", FIRST / "agent-openai.yaml", FIRST / "agent-anthropic.yaml", DEMO / "agent.yaml"):
         stack.pawl("config", "check", path)
     stack.remove()

@@ -14,6 +14,10 @@ enum { CUT_LIMIT_BYTES = 64 * 1024 }; /* of an answer */
 #define CUT_SECRET "sk-very-secret"
 #define CUT_PREFIX "pawl_7"
 
+/* Set for answers whose items come out of order: who listens learns their words, and not
+ * yet their places.                                                           */
+extern bool cut_out_of_order;
+
 /* The reply to these bytes, in pieces of at most `piece` bytes, the first one of `first`. */
 struct model_reply *cut_read(const struct dialect *dialect, const char *type, const char *bytes,
                              size_t n, size_t first, size_t piece, bool whole);

@@ -143,6 +143,7 @@ static void the_examples_of_the_repository_are_good(void **state)
     static const char *const names[] = { "examples/demo/agent.yaml",
                                          "examples/first-agent/agent.yaml",
                                          "examples/first-agent/agent-openai.yaml",
+                                         "examples/first-agent/agent-anthropic.yaml",
                                          "examples/models/models.yaml" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct catalog catalog;
