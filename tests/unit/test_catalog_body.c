@@ -18,6 +18,8 @@ static const char definitions[] =
     "    timeout: 4s\n"
     "    attempts: 6\n"
     "    max_output_bytes: 1MiB\n"
+    "    context_window: 128000\n"
+    "    max_output_tokens: 16000\n"
     "    options: {temperature: 0.2, stop: [a]}\n"
     "    price: {input: 2.5, output: 10}\n"
     "  plain: {base_url: \"http://h\", model: x, timeout: 30s}\n"
@@ -102,6 +104,8 @@ static void a_model_comes_back_whole(void **state)
     assert_int_equal(def->timeout_ms, 4000);
     assert_int_equal(def->attempts, 6);
     assert_int_equal(def->max_output_bytes, 1 << 20);
+    assert_int_equal(def->context_window, 128000);
+    assert_int_equal(def->max_output_tokens, 16000);
     assert_int_equal(json_object_size(def->options), 2);
     assert_int_equal(def->price.input_micros, 2500000);
     assert_int_equal(def->price.cached_input_micros, 2500000); /* as input */
@@ -118,6 +122,8 @@ static void defaults_are_cut_to_the_whole_timeout(void **state)
     struct tool_def *tool;
     const char *digest;
     json_t *body = stored(CATALOG_MODEL, "plain", &digest);
+    assert_null(json_object_get(body, "context_window")); /* not known is not 0 */
+    assert_null(json_object_get(body, "max_output_tokens"));
     assert_ok(catalog_parse_model(body, digest, &def, &err), &err);
     json_decref(body);
     assert_int_equal(def->connect_timeout_ms, 5000);
@@ -125,6 +131,7 @@ static void defaults_are_cut_to_the_whole_timeout(void **state)
     assert_int_equal(def->silence_timeout_ms, 30000);
     assert_null(def->api_key_secret);
     assert_int_equal(json_object_size(def->options), 0);
+    assert_int_equal(def->context_window, 0);
     assert_int_equal(def->price.input_micros, -1);
     assert_int_equal(def->price.cached_input_micros, -1);
     model_def_free(def);

@@ -343,6 +343,9 @@ static void models(void **state)
         { "base_url: \"http://h\"\n  model: x\n  timeout: 1s\n  silence_timeout: 2s",
           "d.yaml:6: 'silence_timeout' is 2s, longer than 'timeout' with 1s; make it shorter, or "
           "'timeout' longer" },
+        { "base_url: \"http://h\"\n  model: x\n  context_window: 8192\n  max_output_tokens: 8192",
+          "d.yaml:6: 'max_output_tokens' is not less than 'context_window', which has to hold the "
+          "prompt, too; write the limits of the model as its provider gives them" },
         { "base_url: \"http://h\"\n  model: x\n  max_output_bytes: 1GiB",
           "d.yaml:5: 'max_output_bytes' is the text '1GiB'; write a size from 1KiB to 64MiB" },
     };

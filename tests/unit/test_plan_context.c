@@ -181,6 +181,13 @@ static void without_a_window_nothing_is_kept(void **state)
     assert_string_equal(w.context, "");
     assert_int_equal(w.read_anew, 1);
     end_world(&w);
+
+    w = new_world();
+    w.window = 20;
+    (void)play(&w, false);
+    assert_string_equal(w.code, "prompt_too_large");
+    assert_contains(w.error, "give the model its context_window");
+    end_world(&w);
 }
 
 int main(void)

@@ -363,6 +363,76 @@ static void a_part_grows_to_the_same_text(void **state)
     history_free(read);
 }
 
+static void extend_in(const struct dialect *dialect, struct history *h,
+                      const struct store_row *rows, size_t count, const struct store_view *view)
+{
+    struct arena arena;
+    struct conversation c;
+    struct error err;
+    arena_init(&arena, (size_t)1 << 20);
+    assert_int_equal(conversation_read(&c, &arena, rows, count, &err), OK);
+    assert_int_equal(prompt_extend(dialect, &frame, false, &c, view, &arena, h, &err), OK);
+    arena_free(&arena);
+}
+
+/* Where a dialect puts its words between two additions, too. */
+static void a_part_grows_to_the_same_text_in_every_dialect(void **state)
+{
+    (void)state;
+    static const struct {
+        enum model_dialect dialect;
+        const char *raw;
+    } tongues[] = {
+        { MODEL_OPENAI_CHAT,
+          "{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"f\",\"type\":\"function\","
+          "\"function\":{\"name\":\"t\",\"arguments\":\"{}\"}}]}" },
+        { MODEL_OPENAI_RESPONSES, "[{\"type\":\"function_call\",\"call_id\":\"f\",\"name\":"
+                                  "\"t\",\"arguments\":\"{}\"}]" },
+        { MODEL_ANTHROPIC, "{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":"
+                           "\"f\",\"name\":\"t\",\"input\":{}}]}" },
+    };
+    const struct store_view view = { .left_out = 7, .emptied = 8, .result_bytes = 1000 };
+    for (size_t i = 0; i < sizeof tongues / sizeof *tongues; i++) {
+        const struct dialect *dialect = dialect_of(tongues[i].dialect);
+        struct store_row rows[] = {
+            INPUT("\"Send it\""),
+            SAID(8, ""),
+            HIDDEN(8, 0, "f", "succeeded", 5000),
+            SAID(9, ""),
+            CAME(9, 0, "f", "succeeded", "whole"),
+            SAID(10, ""),
+            CAME(10, 0, "f", "failed", "no"),
+        };
+        for (size_t at = 1; at < COUNT(rows); at += 2) {
+            rows[at].type = STORE_FUNCTION_CALL;
+            rows[at].call_id = "f";
+            rows[at].tool = "t";
+            rows[at].arguments = "{}";
+            rows[at].raw = tongues[i].raw;
+            rows[at].raw_n = strlen(tongues[i].raw);
+            rows[at].dialect = dialect->name;
+        }
+        struct history *grown = new_history(), *read = new_history();
+        extend_in(dialect, grown, rows, 3, &view);
+        for (size_t at = 3; at < COUNT(rows); at += 2) {
+            struct reply_item item = { .type = REPLY_CALL, .call_id = "f", .tool = "t" };
+            const struct model_reply reply = {
+                .raw = rows[at].raw, .raw_n = rows[at].raw_n, .items = &item, .item_count = 1
+            };
+            assert_true(prompt_add_answer(dialect, &reply, rows[at].step, grown));
+            history_cut(grown, grown->stable_len); /* as the cache does */
+            extend_in(dialect, grown, &rows[at + 1], 1, &view);
+        }
+        extend_in(dialect, read, rows, COUNT(rows), &view);
+        assert_string_equal(grown->text.data, read->text.data);
+        assert_contains(read->text.data, "Steps 1 to 7 of your work");
+        assert_int_equal(grown->step_count, read->step_count);
+        assert_memory_equal(grown->steps, read->steps, read->step_count * sizeof *read->steps);
+        history_free(grown);
+        history_free(read);
+    }
+}
+
 static void long_results_share_what_there_is(void **state)
 {
     (void)state;
@@ -534,6 +604,7 @@ int main(void)
         cmocka_unit_test(another_dialect_is_said_in_this_one),
         cmocka_unit_test(what_is_not_shown_is_said),
         cmocka_unit_test(a_part_grows_to_the_same_text),
+        cmocka_unit_test(a_part_grows_to_the_same_text_in_every_dialect),
         cmocka_unit_test(long_results_share_what_there_is),
         cmocka_unit_test(too_large_a_prompt_is_refused),
         cmocka_unit_test(without_input_there_is_no_prompt),
