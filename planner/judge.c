@@ -166,6 +166,19 @@ enum outcome judge_items(const struct model_reply *reply, const struct registry_
     return OK;
 }
 
+bool judge_can(const struct registry_agent *agent, struct error *why)
+{
+    for (size_t i = 0; i < agent->def->tool_count; i++) {
+        const struct tool_def *tool = agent->tools[i].def;
+        if (tool->schema)
+            continue;
+        (void)fail(why, REFUSED, "this version cannot read the schema of tool '%s': %s", tool->name,
+                   tool->schema_why);
+        return false;
+    }
+    return true;
+}
+
 enum store_plan_outcome judge_outcome(const struct model_reply *reply, const char **code,
                                       struct error *why)
 {

@@ -32,7 +32,12 @@
 #include "common/store.h"
 #include "planner/model.h"
 
+#include <stdbool.h>
 #include <stddef.h>
+
+/* A tool that a newer version has published may have a schema that this one cannot read:
+ * then it cannot tell which calls may be made, and `why` says so.            */
+bool judge_can(const struct registry_agent *agent, struct error *why);
 
 /* One item for each of the reply's, in their order; strings are the reply's or the
  * arena's.                                                                   */

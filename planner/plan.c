@@ -167,21 +167,6 @@ static enum plan_state wait_for_provider(struct plan *p, int64_t wait_ms)
     return next;
 }
 
-/* A tool that a newer version has published may have a schema that this one cannot read:
- * then it cannot tell which calls may be made.                               */
-static bool can_judge(const struct registry_agent *agent, struct error *why)
-{
-    for (size_t i = 0; i < agent->def->tool_count; i++) {
-        const struct tool_def *tool = agent->tools[i].def;
-        if (tool->schema)
-            continue;
-        (void)fail(why, REFUSED, "this version cannot read the schema of tool '%s': %s", tool->name,
-                   tool->schema_why);
-        return false;
-    }
-    return true;
-}
-
 static enum plan_state load_answer(struct plan *p, const struct plan_event *ev)
 {
     if (ev->outcome == RETRY)
@@ -209,7 +194,7 @@ static enum plan_state load_answer(struct plan *p, const struct plan_event *ev)
     p->dialect = dialect_of(p->model->def->dialect);
     const char *secret = NULL, *name = p->model->def->api_key_secret;
     if (!p->dialect || (name && p->ports->secret(p->ports->self, name, &secret, &p->why) != OK) ||
-        !can_judge(p->agent, &p->why)) {
+        !judge_can(p->agent, &p->why)) {
         p->ports->cannot(p->ports->self, p, &p->why);
         return give_back(p);
     }
