@@ -108,6 +108,15 @@ static void tells_items_apart_without_a_good_index(void **state)
     model_reply_free(r);
 
     r = responses_stream(
+        ADDED(0, "\"type\":\"function_call\",\"id\":\"a\",\"call_id\":\"c1\",\"name\":\"x\"")
+            ADDED(0, "\"type\":\"function_call\",\"id\":\"b\",\"call_id\":\"c2\",\"name\":\"y\"")
+                NAMED("a", "{") NAMED("b", "[") NAMED("a", "}") NAMED("b", "]") COMPLETED(""));
+    assert_int_equal(r->call_count, 2);
+    assert_called(r, 0, "c1", "x", "{}");
+    assert_called(r, 1, "c2", "y", "[]");
+    model_reply_free(r);
+
+    r = responses_stream(
         ADDED(1, "\"type\":\"function_call\",\"id\":\"q1\",\"call_id\":\"c1\",\"name\":\"x\"")
             ARG(1, "{\\\"n\\\":") ARG(1, "1}") ENDED(1, CALL("q9", "c1", "x", "{\\\"n\\\":1}"))
                 COMPLETED("{" CALL("q10", "c1", "x", "{\\\"n\\\":1}") "}"));
