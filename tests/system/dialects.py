@@ -133,7 +133,8 @@ class Anthropic:
     """Blocks that begin, grow and stop. Thoughts are signed, so to speak."""
 
     name = "anthropic"
-    ENDS = {"stop": "end_turn", "tool_calls": "tool_use", "length": "max_tokens", "content_filter": "refusal"}
+    ENDS = {"stop": "end_turn", "tool_calls": "tool_use", "length": "max_tokens", "content_filter": "refusal",
+            "pause": "pause_turn"}
 
     @staticmethod
     def messages(body):

@@ -108,6 +108,24 @@ def test_blocks_go_back_as_they_came(running):
     assert [block.get("cache_control") for block in results["content"]] == [None, marker["cache_control"]]
 
 
+class Pauses(Say):
+    """In the middle of its turn."""
+
+    def reason(self):
+        return "pause"
+
+
+def test_a_model_that_pauses_goes_on_at_once(running):
+    running.publish(model={"dialect": "anthropic"})
+    running.model.script(Pauses("Let me look."), Say("done"))
+    run = running.run().wait()
+    assert run.answer() == "done"
+    assert [row["content"] for row in stored(running, run)] == ["Let me look.", "done"]
+    assert running.model.asked(2)[0].body["messages"][1:] == [
+        {"role": "assistant", "content": [{"type": "text", "text": "Let me look."}]}]
+    assert run.row()["model_calls"] == 2
+
+
 def test_output_items_go_back_as_they_came(running):
     """With the encrypted thoughts in front of the calls that they led to."""
     running.publish(tools=LOOK, model={"dialect": "openai_responses"})
