@@ -15,6 +15,7 @@
 /* What pawl.publish takes beside the body: what the protocol itself must know. */
 struct facts {
     char time_ms[24], parallel_calls[24], timeout_ms[24], attempts[24], ask_timeout_ms[24];
+    char tokens_max[24], micros_max[24];
     const char *effect, *on_unknown;
 };
 
@@ -50,6 +51,10 @@ static enum outcome agent_facts(const struct catalog_entry *e, struct facts *f, 
         return o;
     (void)number(f->time_ms, def->limit_time_ms);
     (void)number(f->parallel_calls, def->limit_parallel_calls);
+    if (def->limit_tokens > 0)
+        (void)number(f->tokens_max, def->limit_tokens);
+    if (def->limit_cost_micros >= 0)
+        (void)number(f->micros_max, def->limit_cost_micros);
     agent_def_free(def);
     return OK;
 }
@@ -61,7 +66,7 @@ static const char *or_null(const char *text)
 
 static const char publish_sql[] = "SELECT row_to_json(p) FROM pawl.publish($1, $2, $3, $4, $5, "
                                   "$6::bigint, $7::int, $8, $9, $10::int, "
-                                  "$11::int, $12::bigint) p";
+                                  "$11::int, $12::bigint, $13::bigint, $14::bigint) p";
 
 /* *seq: of the revision that is current now. */
 static enum outcome publish(struct session *s, const struct catalog_entry *e, const char *who,
@@ -87,7 +92,9 @@ static enum outcome publish(struct session *s, const struct catalog_entry *e, co
                              f.on_unknown,
                              or_null(f.timeout_ms),
                              or_null(f.attempts),
-                             or_null(f.ask_timeout_ms) };
+                             or_null(f.ask_timeout_ms),
+                             or_null(f.tokens_max),
+                             or_null(f.micros_max) };
     json_t *answer = NULL;
     o = session_ask(s, publish_sql, params, sizeof params / sizeof *params, &answer, err);
     *seq = json_int_or(answer, "seq", 0);

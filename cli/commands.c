@@ -24,6 +24,8 @@ static const struct cli_option start_options[] = {
     { "id", "ID", "Your own id of this request: asked again, it is the same run." },
     { "deadline", "TIME", "When the run must have ended: 10m, or 2026-11-23T20:00:00Z." },
     { "priority", "N", "From -9 to 9: among the runs of this tenant that wait for a place." },
+    { "budget-tokens", "N", "Tokens that the run and its descendants may use." },
+    { "budget-cost", "X", "Money that they may cost. Both can only lower the agent's limits." },
     { "watch", NULL, "Draw the run as it happens." },
     { "wait", NULL, "Wait for the end and print the answer alone." },
 };
@@ -50,6 +52,17 @@ static const struct cli_option decide_options[] = {
 static const struct cli_option tenant_options[] = {
     { "weight", "N", "Its part of a full fleet, against others; from 1 to 1000 (at first 1)." },
     { "concurrency", "N", "Runs of one class in progress at most; 0: only its share limits it." },
+};
+
+static const struct cli_option resume_options[] = {
+    { "budget-tokens", "N", "The new limit of tokens, in all." },
+    { "budget-cost", "X", "The new limit of money, in all." },
+};
+
+static const struct cli_option budget_options_table[] = {
+    { "tokens-per-day", "N", "Tokens, in and out, of all runs of the tenant." },
+    { "cost-per-day", "X", "What they may cost." },
+    { "off", NULL, "No budget any more." },
 };
 
 static const struct cli_option all_revisions_options[] = {
@@ -154,6 +167,37 @@ const struct cli_command cli_commands[] = {
                   "  pawl run decide last 2 0 did-not-happen\n",
       OPTIONS(decide_options),
       .run = run_decide_command },
+    { .noun = "run",
+      .verb = "resume",
+      .operands = "RUN",
+      .operands_min = 1,
+      .operands_max = 1,
+      .summary =
+          "Raises the budget of a run and its relatives, and lets those that wait for it go on.",
+      .more = "A budget holds for a whole tree of runs; RUN is any of them. The limits are given "
+              "in all,\n"
+              "not as what is added; one that is not given stays as it is.",
+      .examples = "  pawl run resume last --budget-cost 5\n"
+                  "  pawl run resume last --budget-tokens 400000 --budget-cost 5\n",
+      OPTIONS(resume_options),
+      .run = run_resume_command },
+    { .noun = "budget",
+      .verb = "set",
+      .summary = "Says what the runs of a tenant may use in a day (UTC), and wakes those that wait "
+                 "for it.",
+      .more = "The limits replace those before; one that is not given is lifted. What the tenant "
+              "has used\n"
+              "before it had a budget does not count.",
+      .examples = "  pawl budget set --tenant acme --cost-per-day 100\n"
+                  "  pawl budget set --tenant acme --tokens-per-day 5000000 --cost-per-day 100\n"
+                  "  pawl budget set --tenant acme --off\n",
+      OPTIONS(budget_options_table),
+      .run = budget_set_command },
+    { .noun = "budget",
+      .verb = "list",
+      .summary = "Lists the budgets of tenants and what is used of them today.",
+      .examples = "  pawl budget list\n  pawl budget list --json\n",
+      .run = budget_list_command },
     { .noun = "agent",
       .verb = "apply",
       .operands = "FILE...",

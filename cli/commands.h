@@ -17,6 +17,11 @@ int run_cancel_command(struct cli *cli);
 int run_retry_command(struct cli *cli);
 int run_decide_command(struct cli *cli);
 
+/* budget.c */
+int run_resume_command(struct cli *cli);
+int budget_set_command(struct cli *cli);
+int budget_list_command(struct cli *cli);
+
 /* agent.c, agent_apply.c */
 int agent_apply_command(struct cli *cli);
 int agent_list_command(struct cli *cli);

@@ -6,6 +6,7 @@
  * request has the same digest; then pawl.accept() makes it a run that idle
  * planners see at once.  Kafka need not be there.
  */
+#include "cli/budget.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -78,6 +79,21 @@ static enum outcome read_input(const struct cli *cli, json_t **out, struct error
     return OK;
 }
 
+static enum outcome write_budget(const struct cli *cli, json_t *request, struct error *err)
+{
+    int64_t tokens, micros;
+    enum outcome o = budget_options(cli, "budget-tokens", "budget-cost", &tokens, &micros, err);
+    if (o != OK || (tokens == 0 && micros == 0))
+        return o;
+    json_t *budget = json_object();
+    if (tokens)
+        (void)json_object_set_new(budget, "tokens", json_integer(tokens));
+    if (micros)
+        (void)json_object_set_new(budget, "cost", json_real((double)micros / 1e6));
+    (void)json_object_set_new(request, "budget", budget);
+    return OK;
+}
+
 /* The request as a record of bare JSON. */
 static enum outcome write_request(const struct cli *cli, char **out, struct error *err)
 {
@@ -108,9 +124,11 @@ static enum outcome write_request(const struct cli *cli, char **out, struct erro
         (void)json_object_set_new(
             request, text_parse_duration(deadline, &ms, NULL) == OK ? "timeout" : "deadline",
             json_string(deadline));
-    *out = json_canonical(request);
+    o = write_budget(cli, request, err);
+    if (o == OK)
+        *out = json_canonical(request);
     json_decref(request);
-    return OK;
+    return o;
 }
 
 static const char accept_sql[] =
@@ -118,17 +136,19 @@ static const char accept_sql[] =
     "pawl.accept(NULL, ARRAY[$1], ARRAY[$2], ARRAY[decode($3, 'hex')], "
     "ARRAY[$4], ARRAY[$5], ARRAY[$6], ARRAY[$7], ARRAY[NULL::text], "
     "ARRAY[to_timestamp($8::bigint / 1000.0)], ARRAY[now()], $9, 0, ARRAY[$10::bigint], "
-    "ARRAY[$11::int]) a";
+    "ARRAY[$11::int], ARRAY[$12::bigint], ARRAY[$13::bigint]) a";
 
 static enum outcome ask(struct session *s, const struct cli *cli, const struct run_request *r,
                         json_t **answer, struct error *err)
 {
-    char digest[DIGEST_TEXT_SIZE], deadline[32], timeout[32], priority[16];
+    char digest[DIGEST_TEXT_SIZE], deadline[32], timeout[32], priority[16], tokens[32], micros[32];
     AUTO_FREE char *input = json_dumps(r->input, JSON_ENCODE_ANY | JSON_COMPACT);
     digest_hex(&r->digest, digest);
     (void)snprintf(deadline, sizeof deadline, "%lld", (long long)r->deadline_wall_ms);
     (void)snprintf(timeout, sizeof timeout, "%lld", (long long)r->timeout_ms);
     (void)snprintf(priority, sizeof priority, "%d", r->priority);
+    (void)snprintf(tokens, sizeof tokens, "%lld", (long long)r->budget_tokens);
+    (void)snprintf(micros, sizeof micros, "%lld", (long long)r->budget_micros);
     const char *params[] = { r->source,
                              r->id,
                              digest,
@@ -139,7 +159,9 @@ static enum outcome ask(struct session *s, const struct cli *cli, const struct r
                              r->deadline_wall_ms ? deadline : NULL,
                              cli_who(cli),
                              r->timeout_ms ? timeout : NULL,
-                             priority };
+                             priority,
+                             r->budget_tokens ? tokens : NULL,
+                             r->budget_micros ? micros : NULL };
     *answer = NULL;
     return session_ask(s, accept_sql, params, sizeof params / sizeof *params, answer, err);
 }

@@ -467,6 +467,44 @@ static bool nobody_takes_it(const json_t *document)
            json_int_or(run, "took_ms", 0) > LONELY_MS;
 }
 
+static const char *money_of(const json_t *run, const char *key, char out[OUTPUT_TIME_SIZE])
+{
+    return output_money((int64_t)(json_num_or(run, key, 0) * 1e6 + 0.5), out);
+}
+
+static void print_wasted(const json_t *run, FILE *out)
+{
+    char calls[OUTPUT_TIME_SIZE], tokens[OUTPUT_TIME_SIZE], cost[OUTPUT_TIME_SIZE];
+    int64_t wasted = json_int_or(run, "calls_wasted", 0);
+    if (wasted)
+        fprintf(out, "  wasted: %s, %s tokens, cost %s\n",
+                output_plural(wasted, "model call", "model calls", calls),
+                output_count(json_int_or(run, "tokens_wasted", 0), tokens),
+                money_of(run, "cost_wasted", cost));
+}
+
+/* Of the whole tree of runs. */
+static void print_budget(const json_t *run, FILE *out)
+{
+    char spent[OUTPUT_TIME_SIZE], limit[OUTPUT_TIME_SIZE];
+    int64_t tokens = json_int_or(run, "budget_tokens", 0);
+    bool cost = json_num_or(run, "budget_cost", 0) > 0;
+    if (!tokens && !cost)
+        return;
+    (void)fputs("  budget:", out);
+    if (tokens)
+        fprintf(out, " %s of %s tokens%s", output_count(json_int_or(run, "tree_tokens", 0), spent),
+                output_count(tokens, limit), cost ? "," : "");
+    if (cost)
+        fprintf(out, " cost %s of %s", money_of(run, "tree_cost", spent),
+                money_of(run, "budget_cost", limit));
+    if (json_int_or(run, "tree_tokens_guessed", 0))
+        fprintf(out, "; of that %s tokens and %s are a guess: nobody knows what a call used",
+                output_count(json_int_or(run, "tree_tokens_guessed", 0), spent),
+                money_of(run, "tree_cost_guessed", limit));
+    (void)fputc('\n', out);
+}
+
 void timeline_print_end(const json_t *document, FILE *out)
 {
     const json_t *run = run_of(document);
@@ -500,8 +538,9 @@ void timeline_print_end(const json_t *document, FILE *out)
     fprintf(out, "; %s%s, %s tokens in, %s out, cost %s\n",
             output_plural(json_int_or(run, "model_calls", 0), "model call", "model calls", calls),
             lost_text, output_count(json_int_or(run, "tokens_in", 0), in),
-            output_count(json_int_or(run, "tokens_out", 0), made),
-            output_money((int64_t)(json_num_or(run, "cost", 0) * 1e6 + 0.5), cost));
+            output_count(json_int_or(run, "tokens_out", 0), made), money_of(run, "cost", cost));
+    print_wasted(run, out);
+    print_budget(run, out);
 }
 
 void timeline_print(const json_t *document, FILE *out)

@@ -191,6 +191,8 @@ struct agent_def {
     int limit_parallel_calls;
     int64_t limit_time_ms;
     size_t limit_arguments_bytes;
+    int limit_tokens;          /* of a run with all its descendants; 0: none */
+    int64_t limit_cost_micros; /* the same in money; -1: none */
     struct arena arena;
 };
 

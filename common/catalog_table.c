@@ -1,5 +1,7 @@
 #include "common/catalog_table.h"
 
+#include "common/text.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -463,6 +465,22 @@ static const struct field limit_rows[] = {
       .min = 64,
       .max = 4 << 20,
       .help = "Arguments of one call; larger ones get an error result." },
+    { .name = "tokens",
+      .type = FIELD_INT,
+      AGENT(limit_tokens),
+      .min = 1,
+      .max = INT32_MAX,
+      .help = "Tokens, in and out, that a run and all its descendants may use; then they are "
+              "suspended, and `pawl run resume` lets them go on. Absent: no limit.",
+      .example = "500000" },
+    { .name = "cost",
+      .type = FIELD_MONEY,
+      AGENT(limit_cost_micros),
+      .min = 1,
+      .max = TEXT_MONEY_MAX_MICROS,
+      .help = "The same in money, by the prices of the models; one without a price costs nothing. "
+              "Absent: no limit.",
+      .example = "2.5" },
 };
 static const struct field_table limit_table = FIELD_TABLE_OF("'limits'", limit_rows);
 

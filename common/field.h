@@ -38,7 +38,7 @@
 enum field_type {
     FIELD_STRING,   /* const char *: NULL when absent; min and max bound its bytes */
     FIELD_BOOL,     /* bool */
-    FIELD_INT,      /* int, within min and max */
+    FIELD_INT,      /* int, within min and max; 0 when absent */
     FIELD_DURATION, /* int64_t milliseconds: "500ms" "30s" "10m" "1h" "7d" */
     FIELD_SIZE,     /* size_t bytes: 1000 "64KiB" "1MiB" */
     FIELD_ENUM,     /* int, or an enum: the index in words */

@@ -84,6 +84,9 @@ static json_t *value_to_json(const struct field *field, const void *from)
         memcpy(&truth, field_at_const(field, from), sizeof truth);
         return json_boolean(truth);
     case FIELD_INT:
+        if (!field->required && !field->otherwise && field_scalar_number(field, from) == 0)
+            return NULL;
+        return must(json_integer(field_scalar_number(field, from)));
     case FIELD_SIZE: return must(json_integer(field_scalar_number(field, from)));
     case FIELD_DURATION:
     case FIELD_MONEY:

@@ -15,7 +15,7 @@ enum {
 };
 static const int64_t DURATION_MAX_MS = INT64_C(36500) * 86400 * 1000;
 static const int64_t SIZE_MAX_BYTES = INT64_C(1) << 62;
-static const int64_t MONEY_MAX_MICROS = INT64_C(1000000000) * MICROS;
+static const int64_t MONEY_MAX_MICROS = TEXT_MONEY_MAX_MICROS;
 
 _Static_assert(sizeof(enum field_type) == sizeof(int), "an enum is stored as an int");
 
@@ -164,31 +164,13 @@ static bool parse_int(const char *text, int64_t *number)
     return true;
 }
 
-/* "2", "2.5", "0.000001": exactly, without a detour through binary fractions. */
-static bool parse_money(const char *text, int64_t *micros)
-{
-    const char *at = text;
-    int64_t whole = 0, part = 0;
-    if (!parse_digits(&at, &whole))
-        return false;
-    if (*at == '.') {
-        const char *begin = ++at;
-        if (!parse_digits(&at, &part) || at - begin > 6)
-            return false;
-        for (ptrdiff_t places = at - begin; places < 6; places++)
-            part *= 10;
-    }
-    return *at == '\0' && !__builtin_mul_overflow(whole, (int64_t)MICROS, micros) &&
-           !__builtin_add_overflow(*micros, part, micros);
-}
-
 static bool parse_number(const struct field *field, const char *text, int64_t *number)
 {
     size_t bytes = 0;
     if (field->type == FIELD_DURATION)
         return text_parse_duration(text, number, NULL) == OK;
     if (field->type == FIELD_MONEY)
-        return parse_money(text, number);
+        return text_parse_money(text, number, NULL) == OK;
     if (field->type == FIELD_INT)
         return parse_int(text, number);
     bool good = text_parse_size(text, &bytes, NULL) == OK;

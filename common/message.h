@@ -130,6 +130,7 @@ const char *request_fault_code(enum request_fault fault);
 /* A request that passed.  Strings are NUL-terminated UTF-8 without NUL inside,
  * and live in the arena, like `input`.  Optional ones are NULL.             */
 enum { REQUEST_PRIORITY_MIN = -9, REQUEST_PRIORITY_MAX = 9 };
+#define BUDGET_TOKENS_MAX INT64_C(1000000000000)
 
 struct run_request {
     const char *source; /* with id: the idempotency key of the request */
@@ -144,6 +145,8 @@ struct run_request {
     int64_t deadline_wall_ms; /* 0: none */
     int64_t timeout_ms;       /* from the acceptance on; 0: none */
     int priority;             /* REQUEST_PRIORITY_MIN .. _MAX; 0 when it says nothing */
+    int64_t budget_tokens;    /* of the run with all its descendants; 0: the agent's limit */
+    int64_t budget_micros;    /* the same in money */
     const char *traceparent;  /* header traceparent, else ce_traceparent */
     const char *tracestate;
     const char *subject;

@@ -16,6 +16,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 #include <strings.h>
 
@@ -315,6 +316,37 @@ static enum outcome read_priority(struct reading *r, const json_t *body, json_t 
     return OK;
 }
 
+/* {"tokens": 100000, "cost": 2.5}: each of them may be left out. */
+static enum outcome read_budget(struct reading *r, const json_t *body, json_t *asked)
+{
+    const json_t *budget = json_object_get(body, "budget");
+    if (!budget || json_is_null(budget))
+        return OK;
+    if (!json_is_object(budget))
+        return refuse(r, REQUEST_WRONG_TYPE,
+                      "field 'budget' must be an object with 'tokens', 'cost' or both");
+    const json_t *tokens = json_object_get(budget, "tokens"),
+                 *cost = json_object_get(budget, "cost");
+    if (tokens && !json_is_integer(tokens))
+        return refuse(r, REQUEST_WRONG_TYPE, "field 'budget.tokens' must be a whole number");
+    if (cost && !json_is_number(cost))
+        return refuse(r, REQUEST_WRONG_TYPE, "field 'budget.cost' must be a number such as 2.5");
+    double micros = cost ? json_number_value(cost) * 1e6 : 1;
+    int64_t count = tokens ? json_integer_value(tokens) : 1;
+    if (count < 1 || count > BUDGET_TOKENS_MAX)
+        return refuse(r, REQUEST_BAD_VALUE, "field 'budget.tokens' must be from 1 to %" PRId64,
+                      BUDGET_TOKENS_MAX);
+    if (!(micros >= 0.5 && micros <= (double)TEXT_MONEY_MAX_MICROS))
+        return refuse(r, REQUEST_BAD_VALUE,
+                      "field 'budget.cost' must be from 0.000001 to 1000000000");
+    r->out->budget_tokens = tokens ? count : 0;
+    r->out->budget_micros = cost ? llround(micros) : 0;
+    (void)json_object_set_new(asked, "budget",
+                              json_pack("{s:I, s:I}", "tokens", (json_int_t)r->out->budget_tokens,
+                                        "micros", (json_int_t)r->out->budget_micros));
+    return OK;
+}
+
 static enum outcome check_served(struct reading *r, const char *field, const char *asked,
                                  const char *served)
 {
@@ -355,6 +387,8 @@ static enum outcome read_body(struct reading *r, json_t *body)
     outcome = read_deadline(r, body, asked);
     if (outcome == OK)
         outcome = read_priority(r, body, asked);
+    if (outcome == OK)
+        outcome = read_budget(r, body, asked);
     put_asked(asked, "agent", out->agent);
     put_asked(asked, "tenant", out->asked_tenant);
     put_asked(asked, "class", out->class);

@@ -104,12 +104,13 @@ struct store_accept {
     const char *source, *id;
     struct digest digest;
     const char *agent, *tenant, *class;
-    const char *input;      /* JSON text */
-    const char *meta;       /* JSON object text or NULL */
-    int64_t deadline_ms;    /* wall clock; 0: only the agent's own limit */
-    int64_t timeout_ms;     /* the same, counted from the acceptance */
-    int priority;           /* among the queued runs of its tenant: -9 .. 9 */
-    int64_t record_time_ms; /* wall clock of the record; 0: not known */
+    const char *input;                    /* JSON text */
+    const char *meta;                     /* JSON object text or NULL */
+    int64_t deadline_ms;                  /* wall clock; 0: only the agent's own limit */
+    int64_t timeout_ms;                   /* the same, counted from the acceptance */
+    int64_t budget_tokens, budget_micros; /* 0: only the agent's own limits */
+    int priority;                         /* among the queued runs of its tenant: -9 .. 9 */
+    int64_t record_time_ms;               /* wall clock of the record; 0: not known */
 };
 
 enum store_accept_answer {

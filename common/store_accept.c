@@ -33,9 +33,9 @@ static void put_time(struct pg_params *p, int64_t wall_ms)
         pg_put_time(p, wall_ms);
 }
 
-static void put_timeout(struct pg_params *p, int64_t ms)
+static void put_limit(struct pg_params *p, int64_t limit)
 {
-    store_put_known_8(p, ms > 0 ? ms : STORE_NOT_KNOWN);
+    store_put_known_8(p, limit > 0 ? limit : STORE_NOT_KNOWN);
 }
 
 static void put_digest(struct pg_params *p, const struct digest *digest)
@@ -59,8 +59,10 @@ static void accept_encode(struct store *s, struct store_batch *b)
     STORE_ARRAY(b, PG_TIME, put_time, op->ask.accept.record_time_ms);
     pg_add_text(p, s->program);
     pg_add_int8(p, RING_GRACE_MS);
-    STORE_ARRAY(b, PG_INT8, put_timeout, op->ask.accept.timeout_ms);
+    STORE_ARRAY(b, PG_INT8, put_limit, op->ask.accept.timeout_ms);
     STORE_ARRAY(b, PG_INT4, pg_put_int4, op->ask.accept.priority);
+    STORE_ARRAY(b, PG_INT8, put_limit, op->ask.accept.budget_tokens);
+    STORE_ARRAY(b, PG_INT8, put_limit, op->ask.accept.budget_micros);
 }
 
 static enum store_next accept_decode(struct store *s, struct store_batch *b, struct pg_result *rows)
@@ -101,7 +103,7 @@ static void accept_refuse(struct store *s, struct store_op *op, const struct err
 const struct store_lane_def store_lane_accept = {
     .statement = { "accept", "SELECT item, answer, run_id, event_id, detail "
                              "FROM pawl.accept($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, "
-                             "$13, $14, $15)" },
+                             "$13, $14, $15, $16, $17)" },
     .batch_max = STORE_BATCH_MAX,
     .for_worker = true,
     .encode = accept_encode,

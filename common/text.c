@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <ctype.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const int64_t DURATION_MAX_MS = INT64_C(36500) * 86400 * 1000;
@@ -127,6 +128,28 @@ enum outcome text_parse_duration(const char *text, int64_t *ms, struct error *er
                     "30s, 10m, 1h or 7d (at most 36500d)",
                     text);
     *ms = (int64_t)value;
+    return OK;
+}
+
+enum outcome text_parse_money(const char *text, int64_t *micros, struct error *err)
+{
+    enum { WHOLE_DIGITS_MAX = 10, PLACES = 6 };
+    static const char digits[] = "0123456789";
+    size_t whole = strspn(text, digits), part = 0;
+    bool point = text[whole] == '.';
+    if (point)
+        part = strspn(text + whole + 1, digits);
+    bool good = whole > 0 && whole <= WHOLE_DIGITS_MAX && point == (part > 0) && part <= PLACES &&
+                text[whole + (point ? 1 + part : 0)] == '\0';
+    int64_t value = good ? strtoll(text, NULL, 10) : 0;
+    for (size_t i = 0; good && i < PLACES; i++)
+        value = value * 10 + (i < part ? text[whole + 1 + i] - '0' : 0);
+    if (!good || value > TEXT_MONEY_MAX_MICROS)
+        return fail(err, REFUSED,
+                    "'%.40s' is not an amount of money; write a number such as 2.5 (at most 6 "
+                    "decimals, at most 1000000000)",
+                    text);
+    *micros = value;
     return OK;
 }
 

@@ -27,6 +27,12 @@ bool text_has_nul(const char *s, size_t n);
 /* "500ms", "30s", "10m", "1h", "7d": one whole number, one unit; "0" needs none. */
 MUST_CHECK enum outcome text_parse_duration(const char *text, int64_t *ms, struct error *err);
 
+#define TEXT_MONEY_MAX_MICROS INT64_C(1000000000000000)
+
+/* "2", "2.5", "0.000001" as millionths, exactly: no detour through binary fractions.
+ * At most six decimals and 1000000000.                                        */
+MUST_CHECK enum outcome text_parse_money(const char *text, int64_t *micros, struct error *err);
+
 /* "1000" (bytes), "64KiB", "1MiB", "2GiB": one whole number, a binary unit or none. */
 MUST_CHECK enum outcome text_parse_size(const char *text, size_t *bytes, struct error *err);
 

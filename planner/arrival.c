@@ -117,6 +117,8 @@ static void read_enter(struct arrival *a)
         .deadline_ms = a->request.deadline_wall_ms,
         .timeout_ms = a->request.timeout_ms,
         .priority = a->request.priority,
+        .budget_tokens = a->request.budget_tokens,
+        .budget_micros = a->request.budget_micros,
         .record_time_ms = a->record.timestamp_ms > 0 ? a->record.timestamp_ms : 0,
     };
     arrival_go(a, ARRIVAL_ACCEPT);

@@ -29,6 +29,31 @@ static struct metric model_tokens_total = {
             "cached, cache_written, reasoning).",
     .labels = { "model", "kind" },
 };
+static struct metric model_cost_total = {
+    .kind = METRIC_COUNTER,
+    .name = "pawl_model_cost_total",
+    .help = "What model calls cost, by model, in the currency of the prices.",
+    .labels = { "model" },
+};
+static struct metric wasted_calls_total = {
+    .kind = METRIC_COUNTER,
+    .name = "pawl_model_wasted_calls_total",
+    .help = "Model calls that brought nothing, by model and why: retry (it failed and is asked "
+            "again), fail (the run ended by it), stale (the answer came too late).",
+    .labels = { "model", "why" },
+};
+static struct metric wasted_tokens_total = {
+    .kind = METRIC_COUNTER,
+    .name = "pawl_model_wasted_tokens_total",
+    .help = "Tokens, in and out, of wasted model calls, by model, as far as they are known.",
+    .labels = { "model" },
+};
+static struct metric wasted_cost_total = {
+    .kind = METRIC_COUNTER,
+    .name = "pawl_model_wasted_cost_total",
+    .help = "What wasted model calls cost, by model, as far as it is known.",
+    .labels = { "model" },
+};
 static struct metric plans_total = {
     .kind = METRIC_COUNTER,
     .name = "pawl_planner_commits_total",
@@ -223,8 +248,31 @@ static const char *outcome_word(enum store_plan_outcome outcome)
     return "?";
 }
 
+static void add_known(struct metric *m, const char *model, double n)
+{
+    if (n > 0)
+        metric_add(metric_with(m, model), n);
+}
+
+/* Whether the plan is of use is known only when it is committed, or not. */
+static void count_cost(const struct store_commit_plan *plan, bool stale)
+{
+    const char *model = plan->model;
+    if (!model || plan->outcome == STORE_PLAN_HANDED_BACK)
+        return; /* none was asked */
+    double cost = (double)plan->cost_micros / 1e6;
+    add_known(&model_cost_total, model, cost);
+    if (!stale && plan->outcome != STORE_PLAN_RETRY && plan->outcome != STORE_PLAN_FAIL)
+        return;
+    metric_add(
+        metric_with(&wasted_calls_total, model, stale ? "stale" : outcome_word(plan->outcome)), 1);
+    add_known(&wasted_cost_total, model, cost);
+    add_known(&wasted_tokens_total, model, (double)(plan->tokens_in + plan->tokens_out));
+}
+
 static void count_commit(const struct store_commit_plan *plan)
 {
+    count_cost(plan, false);
     metric_add(metric_with(&plans_total, outcome_word(plan->outcome)), 1);
     for (size_t i = 0; i < plan->item_count; i++)
         if (plan->items[i].refused)
@@ -245,6 +293,7 @@ static void on_committed(void *arg, enum outcome outcome, const struct store_pla
         if (t->plan.view_moved && t->plan.model)
             metric_add(metric_with(&context_moves_total, t->plan.model->def->name), 1);
     } else if (outcome == STALE) {
+        count_cost(&t->plan.plan, true);
         metric_add(metric_with(&plans_total, "stale"), 1);
         log_event(LOG_INFO, "plan came too late", LOG_UUID("run_id", &t->plan.run),
                   LOG_INT("step", t->plan.plan.step), LOG_INT("version", t->plan.plan.version),
@@ -373,6 +422,10 @@ static void register_metrics(void)
     metrics_register(&model_calls_total);
     metrics_register(&model_call_seconds);
     metrics_register(&model_tokens_total);
+    metrics_register(&model_cost_total);
+    metrics_register(&wasted_calls_total);
+    metrics_register(&wasted_tokens_total);
+    metrics_register(&wasted_cost_total);
     metrics_register(&plans_total);
     metrics_register(&refused_calls_total);
     metrics_register(&context_moves_total);

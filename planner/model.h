@@ -98,6 +98,7 @@ struct model_usage { /* MODEL_NO_TOKENS: the provider did not say */
     int64_t tokens_written;   /* of tokens_in: written to it */
     int64_t tokens_reasoning; /* of tokens_out */
 };
+#define MODEL_USAGE_NONE ((struct model_usage){ 0 }) /* the model has not worked */
 #define MODEL_USAGE_UNKNOWN                                                                    \
     ((struct model_usage){ MODEL_NO_TOKENS, MODEL_NO_TOKENS, MODEL_NO_TOKENS, MODEL_NO_TOKENS, \
                            MODEL_NO_TOKENS })

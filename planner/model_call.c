@@ -135,14 +135,17 @@ static void end_by_status(struct model_call *c, struct model_reply *reply)
     bool quota = reply->code && strcmp(reply->code, "quota_spent") == 0;
     if (c->should_retry >= 0 && !quota)
         reply->outcome = c->should_retry ? RETRY : REFUSED;
+    reply->usage = MODEL_USAGE_NONE;
 }
 
-/* No good answer began to come. */
+/* No good answer began to come.  What a provider refuses, and what never reached it, it
+ * does not charge; of a call that was cut nobody knows.                       */
 static void end_by_http(const struct http_result *result, struct model_reply *reply)
 {
     const char *text = result->error.text;
     switch (result->end) {
     case HTTP_NOT_SENT:
+        reply->usage = MODEL_USAGE_NONE;
         (void)model_reply_fail(reply, result->hopeless ? REFUSED : RETRY, "unreachable", "%s",
                                text);
         return;

@@ -190,7 +190,6 @@ static enum plan_state load_answer(struct plan *p, const struct plan_event *ev)
         arena_free(&p->scratch);
         return PLAN_CLAIM;
     }
-    p->plan.model = p->model->def->name;
     p->dialect = dialect_of(p->model->def->dialect);
     const char *secret = NULL, *name = p->model->def->api_key_secret;
     if (!p->dialect || (name && p->ports->secret(p->ports->self, name, &secret, &p->why) != OK) ||
@@ -214,6 +213,7 @@ static void think_enter(struct plan *p)
     if (name)
         (void)p->ports->secret(p->ports->self, name, &secret, &p->why); /* asked for by load */
     (void)snprintf(p->call_prefix, sizeof p->call_prefix, "pawl_%d", p->step);
+    p->plan.model = p->model->def->name; /* from here on the step may have cost something */
     const struct model_call_request request = {
         .dialect = p->dialect,
         .model = p->model->def,

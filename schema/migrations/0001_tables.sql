@@ -144,6 +144,7 @@ CREATE TABLE pawl.settings (
     class_places       int    CHECK (class_places > 0), -- runs of a class in progress; NULL: as many as its planners have places
     requests_keep_days int    NOT NULL DEFAULT 30,    -- older requests are refused: they can no longer be de-duplicated
     partition_days     int    NOT NULL DEFAULT 30,    -- time covered by one partition
+    daily_budgets      boolean NOT NULL DEFAULT false, -- some tenant has a budget by the day: kept by set_budget()
     catalog_changes    bigint NOT NULL DEFAULT 0      -- counted by publish(): daemons read the catalogue again when it changes
 );
 
@@ -195,6 +196,8 @@ CREATE TABLE pawl.revisions (
     -- what the protocol itself needs to know, taken from the body
     time_ms         bigint, -- agent: how long a run may take
     parallel_calls  int,    -- agent: calls of one run at a time
+    tokens_max      bigint, -- agent: of a run with all its descendants
+    micros_max      bigint, -- agent: the same in money
     effect          pawl.effect,     -- tool
     on_unknown      pawl.on_unknown, -- tool
     timeout_ms      int,
@@ -288,6 +291,14 @@ CREATE TABLE pawl.agent_runs (
     tokens_out    bigint      NOT NULL DEFAULT 0,
     tokens_cached bigint      NOT NULL DEFAULT 0,
     cost_micros   bigint      NOT NULL DEFAULT 0,   -- millionths of the price's currency
+    -- NULL, like what is held: most runs have none, and then it takes no room
+    wasted_calls  int,                              -- model calls that brought nothing: failed, or their answer was lost
+    wasted_tokens bigint,                           -- of tokens_in and tokens_out, as far as it is known
+    wasted_micros bigint,                           -- of cost_micros
+    budgeted      boolean     NOT NULL DEFAULT false, -- its tree has a row in budgets
+    held_tokens   bigint,                           -- reserved for the model call of the present claim
+    held_micros   bigint,
+    held_day      date,                             -- the tenant's day from which they are taken; suspended: that has no more
     created_at    timestamptz NOT NULL DEFAULT now(),
     ended_at      timestamptz,
     error_code    text,

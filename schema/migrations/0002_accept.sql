@@ -1,5 +1,19 @@
 -- 0002_accept.sql -- how a request becomes a run, and how a run ends.
 
+-- What a tree of runs may spend: see 0011_budget.sql.  Only for trees that have
+-- a limit.
+CREATE TABLE pawl.budgets (
+    root_id        uuid PRIMARY KEY,
+    tokens_max     bigint,                    -- NULL: no limit
+    micros_max     bigint,
+    tokens_held    bigint NOT NULL DEFAULT 0, -- reserved by claims in flight
+    micros_held    bigint NOT NULL DEFAULT 0,
+    tokens_spent   bigint NOT NULL DEFAULT 0,
+    micros_spent   bigint NOT NULL DEFAULT 0,
+    tokens_guessed bigint NOT NULL DEFAULT 0, -- of that: reservations of calls whose usage nobody knows
+    micros_guessed bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+
 -- ------------------------------------------------------------------ accept
 
 -- Makes runs of requests.  (source, id) is the request's own key: asked
@@ -25,7 +39,9 @@ CREATE FUNCTION pawl.accept(
     p_by       text,
     p_ring_ms  bigint,
     p_timeout_ms bigint[] DEFAULT NULL, -- a deadline counted from now
-    p_priority int[] DEFAULT NULL      -- -9 .. 9
+    p_priority int[] DEFAULT NULL,      -- -9 .. 9
+    p_tokens_max bigint[] DEFAULT NULL, -- a budget: it can only lower the agent's
+    p_micros_max bigint[] DEFAULT NULL
 ) RETURNS TABLE (item int, answer text, run_id uuid, event_id bigint, detail text)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pawl, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
@@ -62,9 +78,11 @@ BEGIN
     SELECT array_agg(h.class), array_agg(h.tenant), array_agg(h.room) INTO v_class, v_tenant, v_room FROM hold_places(p_class, p_tenant) h;
 
     WITH asked AS MATERIALIZED (
-        SELECT DISTINCT ON (u.source, u.id) (u.n - 1)::int AS item, u.*, r.seq, r.time_ms, r.parallel_calls
-        FROM unnest(p_source, p_id, p_digest, p_agent, p_tenant, p_class, p_input, p_meta, p_deadline, p_timeout_ms, p_priority)
-             WITH ORDINALITY AS u (source, id, digest, agent, tenant, class, input, meta, deadline, timeout_ms, priority, n)
+        SELECT DISTINCT ON (u.source, u.id) (u.n - 1)::int AS item, u.*, r.seq, r.time_ms, r.parallel_calls,
+               least(r.tokens_max, u.asked_tokens) AS tokens_max, least(r.micros_max, u.asked_micros) AS micros_max
+        FROM unnest(p_source, p_id, p_digest, p_agent, p_tenant, p_class, p_input, p_meta, p_deadline, p_timeout_ms, p_priority,
+                    p_tokens_max, p_micros_max)
+             WITH ORDINALITY AS u (source, id, digest, agent, tenant, class, input, meta, deadline, timeout_ms, priority, asked_tokens, asked_micros, n)
         JOIN current_revisions c ON c.kind = 'agent' AND c.name = u.agent
         JOIN revisions r ON r.seq = c.seq
         WHERE (u.n - 1)::int <> ALL (coalesce(v_no, '{}'))
@@ -80,14 +98,18 @@ BEGIN
         FROM asked a JOIN fresh f ON f.source = a.source AND f.id = a.id
         JOIN unnest(v_class, v_tenant, v_room) AS h (class, tenant, room) ON h.class = a.class AND h.tenant = a.tenant
     ), run AS (
-        INSERT INTO agent_runs (run_id, root_id, revision, agent, tenant, class, priority, status, parallel, due_at, deadline)
+        INSERT INTO agent_runs (run_id, root_id, revision, agent, tenant, class, priority, status, parallel, due_at, deadline, budgeted)
         SELECT m.run_id, m.run_id, m.seq, m.agent, m.tenant, m.class, greatest(-9, least(9, coalesce(m.priority, 0))),
                CASE WHEN m.goes THEN 'running' ELSE 'queued' END, coalesce(m.parallel_calls, 16),
-               CASE WHEN NOT m.goes THEN d.at ELSE least(CASE WHEN p_ring_ms = 0 THEN clock_timestamp() ELSE soon(p_ring_ms) END, d.at) END, d.at
+               CASE WHEN NOT m.goes THEN d.at ELSE least(CASE WHEN p_ring_ms = 0 THEN clock_timestamp() ELSE soon(p_ring_ms) END, d.at) END, d.at,
+               coalesce(m.tokens_max, m.micros_max) IS NOT NULL
         FROM made m, LATERAL (SELECT least(m.deadline, now() + least(m.timeout_ms, coalesce(m.time_ms, 3600000)) * interval '1 ms') AS at) d
     ), input AS (
         INSERT INTO agent_run_inputs (run_id, input, source, request_id, meta, created_by)
         SELECT m.run_id, m.input::json, m.source, m.id, m.meta::json, p_by FROM made m
+    ), budget AS (
+        INSERT INTO budgets (root_id, tokens_max, micros_max)
+        SELECT m.run_id, m.tokens_max, m.micros_max FROM made m WHERE coalesce(m.tokens_max, m.micros_max) IS NOT NULL
     ), told AS (
         INSERT INTO announcements (run_id, epoch, step, type, taken_until, taken_by)
         SELECT m.run_id, 1, 1, 'accepted', CASE WHEN p_worker IS NULL THEN now() ELSE now() + interval '10 s' END, p_worker
@@ -146,6 +168,7 @@ BEGIN
         FROM agent_runs r JOIN agent_actions a ON a.run_id = r.run_id AND a.step = r.step
         WHERE r.run_id = ANY (p_run) AND r.open_calls > 0 AND a.status = 'running'
         ON CONFLICT DO NOTHING;
+        PERFORM settle_budgets(p_run, NULL, NULL, NULL, v_lo, v_hi); -- the model's answers do not count any more
 
         WITH closed AS (
             UPDATE agent_actions a
@@ -177,6 +200,7 @@ BEGIN
         UPDATE agent_runs r
         SET status = u.status, error_code = u.code, error = left(u.error, 1000), ended_at = clock_timestamp(),
             claim_by = NULL, claim_token = NULL, open_calls = 0, waiting_calls = 0, due_at = NULL, not_before = NULL,
+            wasted_calls = CASE WHEN r.claim_by IS NULL THEN r.wasted_calls ELSE coalesce(r.wasted_calls, 0) + 1 END,
             change = r.change + 1
         FROM unnest(p_run, p_status, p_code, p_error) AS u (run_id, status, code, error)
         WHERE r.run_id = u.run_id

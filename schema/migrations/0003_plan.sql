@@ -1,7 +1,7 @@
 -- 0003_plan.sql -- the brain's claims and commits.
 --
 -- Order of locks in all functions of the protocol: the worker's row, then run
--- rows by run_id.  Only statements after the locks read what is decided on:
+-- rows by run_id, then budgets (see 0011_budget.sql).  Only statements after the locks read what is decided on:
 -- under READ COMMITTED each sees what the last holder committed.
 
 -- Takes the lock of a worker's row that a claim needs: declare_dead waits for
@@ -18,21 +18,21 @@ $$;
 -- Locks runs in their one order.  Also answers between which ids they lie:
 -- statements that say so open the one partition in question and no other,
 -- which a list of ids alone does not bring about.  retried: one of them is in a
--- later epoch than its first.
-CREATE FUNCTION pawl.lock_runs(p_run uuid[], OUT lo uuid, OUT hi uuid, OUT retried boolean)
+-- later epoch than its first; limited: one of them has a budget.
+CREATE FUNCTION pawl.lock_runs(p_run uuid[], OUT lo uuid, OUT hi uuid, OUT retried boolean, OUT limited boolean)
 LANGUAGE plpgsql AS $$
 BEGIN
     IF p_run[1] = ALL (p_run) THEN -- a single run, as often as it is named
         lo := p_run[1];
         hi := lo;
-        SELECT r.epoch > 1 INTO retried FROM agent_runs r WHERE r.run_id = lo FOR NO KEY UPDATE;
+        SELECT r.epoch > 1, r.budgeted OR r.held_tokens IS NOT NULL INTO retried, limited FROM agent_runs r WHERE r.run_id = lo FOR NO KEY UPDATE;
         RETURN;
     END IF;
     SELECT (array_agg(x ORDER BY x))[1], (array_agg(x ORDER BY x DESC))[1] INTO lo, hi FROM unnest(p_run) x WHERE x IS NOT NULL;
     -- one after the other, in the order of the outer query: nothing here can sort or join otherwise
-    SELECT bool_or(locked.epoch > 1) INTO retried
+    SELECT bool_or(locked.epoch > 1), bool_or(locked.limited) INTO retried, limited
     FROM (SELECT DISTINCT x FROM unnest(p_run) x ORDER BY x) u
-    CROSS JOIN LATERAL (SELECT r.epoch FROM agent_runs r WHERE r.run_id = u.x AND r.run_id BETWEEN lo AND hi FOR NO KEY UPDATE) locked;
+    CROSS JOIN LATERAL (SELECT r.epoch, r.budgeted OR r.held_tokens IS NOT NULL AS limited FROM agent_runs r WHERE r.run_id = u.x AND r.run_id BETWEEN lo AND hi FOR NO KEY UPDATE) locked;
 END
 $$;
 
@@ -58,7 +58,8 @@ $$;
 --                 same token, the same answer: a lost answer costs nothing)
 --          busy   another live claim
 --          done   the run has ended
---          later  not yet: back-off, or an item that is taken alone
+--          later  not yet: back-off, an item that is taken alone, or a budget
+--                 that calls in flight hold
 --          no     nothing to plan (hands at work, suspended, no such run)
 --          dead   this incarnation was declared dead: restart
 CREATE FUNCTION pawl.claim_plans(p_worker bigint, p_token uuid[], p_run uuid[], p_alone boolean)
@@ -84,6 +85,9 @@ BEGIN
     v_lock := lock_runs(p_run);
     v_lo := v_lock.lo;
     v_hi := v_lock.hi;
+    IF v_lock.limited OR v_set.daily_budgets THEN -- suspends those that may not, so that they are none of ours
+        PERFORM take_budgets(p_worker, p_run, p_alone, v_set, v_lo, v_hi);
+    END IF;
 
     RETURN QUERY
     WITH seen AS MATERIALIZED (
@@ -224,6 +228,7 @@ DECLARE
     v_item    int[];  -- the accepted ones, as arrays: the next statements read them
     v_calls   int[];  -- and how many calls of theirs are to be made
     v_grace   bigint;
+    v_daily   boolean;
     v_lock    record;
     v_lo      uuid;
     v_hi      uuid;
@@ -236,7 +241,7 @@ DECLARE
     v_code    text[];
     v_error   text[];
 BEGIN
-    SELECT x.ring_grace_ms INTO v_grace FROM settings x;
+    SELECT x.ring_grace_ms, x.daily_budgets INTO v_grace, v_daily FROM settings x;
     v_lock := lock_runs(p_run);
     v_lo := v_lock.lo;
     v_hi := v_lock.hi;
@@ -288,6 +293,10 @@ BEGIN
     WHERE p_outcome[i + 1] IN ('retry', 'fail') AND NOT EXISTS (SELECT FROM unnest(c_item, c_index) c (item, index) WHERE c.item = i AND c.index = 0);
     END IF;
 
+    IF v_lock.limited OR v_daily THEN
+        PERFORM settle_plans(v_item, p_run, p_outcome, p_model, p_tokens_in, p_tokens_out, p_cost_micros, v_lo, v_hi);
+    END IF;
+
     WITH moved AS (
     UPDATE agent_runs r
     SET claim_by = NULL, claim_token = NULL, change = r.change + 1,
@@ -305,12 +314,17 @@ BEGIN
                             ELSE soon(v_grace) END, r.deadline),
         model_calls = r.model_calls + CASE u.outcome WHEN 'handed_back' THEN 0 ELSE 1 END,
         tokens_in = r.tokens_in + coalesce(u.tokens_in, 0), tokens_out = r.tokens_out + coalesce(u.tokens_out, 0),
-        tokens_cached = r.tokens_cached + coalesce(u.tokens_cached, 0), cost_micros = r.cost_micros + coalesce(u.cost, 0)
+        tokens_cached = r.tokens_cached + coalesce(u.tokens_cached, 0), cost_micros = r.cost_micros + coalesce(u.cost, 0),
+        wasted_calls = CASE WHEN w.wasted THEN coalesce(r.wasted_calls, 0) + 1 ELSE r.wasted_calls END,
+        wasted_tokens = CASE WHEN w.wasted THEN coalesce(r.wasted_tokens, 0) + coalesce(u.tokens_in, 0) + coalesce(u.tokens_out, 0)
+                             ELSE r.wasted_tokens END,
+        wasted_micros = CASE WHEN w.wasted THEN coalesce(r.wasted_micros, 0) + coalesce(u.cost, 0) ELSE r.wasted_micros END
     FROM (SELECT i, p_run[i + 1] AS run, p_outcome[i + 1] AS outcome, k AS all_calls, coalesce(p_retry_ms[i + 1], 0) AS retry_ms,
                  p_tokens_in[i + 1] AS tokens_in, p_tokens_out[i + 1] AS tokens_out, p_tokens_cached[i + 1] AS tokens_cached,
                  p_cost_micros[i + 1] AS cost, p_model_at[i + 1] AS model_at, p_failures[i + 1] AS failures
           FROM unnest(v_item, v_calls) AS a (i, k)) u,
-         LATERAL (SELECT CASE u.outcome WHEN 'calls' THEN u.all_calls ELSE 0 END AS calls) n
+         LATERAL (SELECT CASE u.outcome WHEN 'calls' THEN u.all_calls ELSE 0 END AS calls) n,
+         LATERAL (SELECT u.outcome IN ('retry', 'fail') AND p_model[u.i + 1] IS NOT NULL AS wasted) w -- else no model was asked
     WHERE r.run_id = u.run
     RETURNING u.i, r.run_id, r.open_calls, r.step)
     SELECT array_agg(m.i), array_agg(m.run_id), array_agg(m.open_calls::int), array_agg(m.step) INTO v_item, v_run, v_open, v_step FROM moved m;
@@ -345,6 +359,8 @@ BEGIN
                   WITH ORDINALITY AS x (token, run, step, version, n)) u
         LEFT JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
         WHERE u.item <> ALL (coalesce(v_item, '{}'));
+        PERFORM keep_late_usage(coalesce(v_item, '{}'), p_worker, p_run, p_step, p_epoch, p_version, p_model, p_tokens_in, p_tokens_out,
+                                p_tokens_cached, p_tokens_reasoning, p_tokens_written, p_cost_micros, p_duration_ms, v_lo, v_hi);
     END IF;
 
     IF EXISTS (SELECT FROM cancellations) THEN

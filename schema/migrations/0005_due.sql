@@ -43,9 +43,12 @@ BEGIN
     FROM unnest(v_due) u JOIN agent_runs r ON r.run_id = u WHERE r.deadline <= v_now AND r.ended_at IS NULL;
     IF v_late IS NOT NULL THEN
         RETURN QUERY SELECT 'moved', e.run_id, 0, 0, false
-        FROM end_runs(v_late, array_fill('failed'::text, ARRAY[cardinality(v_late)]),
-                      array_fill('deadline_exceeded'::text, ARRAY[cardinality(v_late)]),
-                      array_fill('the run took longer than its limit'::text, ARRAY[cardinality(v_late)]), NULL, v_lo, v_hi) e;
+        FROM (SELECT array_agg(r.run_id) AS run, array_agg('failed'::text) AS status,
+                     array_agg(CASE WHEN b.waits THEN r.error_code ELSE 'deadline_exceeded' END) AS code,
+                     array_agg(CASE WHEN b.waits THEN r.error ELSE 'the run took longer than its limit' END) AS error
+              FROM unnest(v_late) u JOIN agent_runs r ON r.run_id = u
+              CROSS JOIN LATERAL (SELECT r.status = 'suspended' AND r.open_calls = 0 AS waits) b) z, -- for its budget, to the end
+             end_runs(z.run, z.status, z.code, z.error, NULL, v_lo, v_hi) e;
     END IF;
 
     -- suspensions whose time is over get their default end
@@ -61,6 +64,11 @@ BEGIN
               FROM unnest(v_expired) u JOIN agent_runs r ON r.run_id = u
               JOIN agent_actions a ON a.run_id = r.run_id AND a.step = r.step AND a.open AND a.wait_until <= v_now) z,
              settle_calls(z.run, z.step, z.index, z.version, z.outcome, z.nothing, z.code, z.error, z.retry, z.took, false, v_lo, v_hi) s;
+    END IF;
+
+    -- a tenant's new day: those that had spent the last one's budget go on
+    IF EXISTS (SELECT FROM unnest(v_due) u JOIN LATERAL run_at(u, v_lo, v_hi) r ON r.status = 'suspended' AND r.open_calls = 0) THEN
+        PERFORM wake_for_budget(v_due, true);
     END IF;
 
     RETURN QUERY

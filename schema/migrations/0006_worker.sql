@@ -182,6 +182,7 @@ DECLARE
     v_backoff    bigint := (SELECT x.death_backoff_ms FROM settings x);
     v_lo         uuid;
     v_hi         uuid;
+    v_limited    boolean;
     v_plans      uuid[];
     v_killers    uuid[];
     v_calls      uuid[];
@@ -192,10 +193,13 @@ BEGIN
     FROM (SELECT a.run_id FROM agent_actions a WHERE a.status = 'running' AND a.claim_by = ANY (p_worker)
           UNION ALL
           SELECT a.run_id FROM agent_actions a WHERE a.probe_by = ANY (p_worker)) c;
-    SELECT l.lo, l.hi INTO v_lo, v_hi FROM lock_runs(coalesce(v_plans, '{}') || coalesce(v_calls, '{}')) l;
+    SELECT l.lo, l.hi, l.limited INTO v_lo, v_hi, v_limited FROM lock_runs(coalesce(v_plans, '{}') || coalesce(v_calls, '{}')) l;
+    IF v_limited THEN -- what the model calls in flight cost nobody will tell
+        PERFORM settle_budgets(v_plans, NULL, NULL, p_worker, v_lo, v_hi);
+    END IF;
 
     UPDATE agent_runs r
-    SET claim_by = NULL, claim_token = NULL, deaths = r.deaths + 1,
+    SET claim_by = NULL, claim_token = NULL, deaths = r.deaths + 1, wasted_calls = coalesce(r.wasted_calls, 0) + 1,
         not_before = CASE WHEN r.deaths > 0 THEN clock_timestamp() + v_backoff * interval '1 ms' END,
         due_at = least(CASE WHEN r.deaths > 0 THEN soon(v_backoff) ELSE clock_timestamp() END, r.deadline)
     WHERE r.run_id = ANY (v_plans) AND r.claim_by = ANY (p_worker) AND r.ended_at IS NULL;

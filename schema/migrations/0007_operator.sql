@@ -5,7 +5,8 @@
 -- with.  answer: published, current (this digest is current already),
 -- restored (an older revision is current again).
 CREATE FUNCTION pawl.publish(p_kind text, p_name text, p_digest text, p_body text, p_who text, p_time_ms bigint, p_parallel_calls int,
-                             p_effect text, p_on_unknown text, p_timeout_ms int, p_attempts int, p_ask_timeout_ms bigint)
+                             p_effect text, p_on_unknown text, p_timeout_ms int, p_attempts int, p_ask_timeout_ms bigint,
+                             p_tokens_max bigint DEFAULT NULL, p_micros_max bigint DEFAULT NULL)
 RETURNS TABLE (answer text, seq bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pawl, pg_temp AS $$
 #variable_conflict use_column
@@ -13,8 +14,10 @@ DECLARE
     v_seq bigint;
     v_new boolean := false;
 BEGIN
-    INSERT INTO revisions (kind, name, digest, body, published_by, time_ms, parallel_calls, effect, on_unknown, timeout_ms, attempts, ask_timeout_ms)
-    VALUES (p_kind, p_name, p_digest, p_body::json, p_who, p_time_ms, p_parallel_calls, p_effect, p_on_unknown, p_timeout_ms, p_attempts, p_ask_timeout_ms)
+    INSERT INTO revisions (kind, name, digest, body, published_by, time_ms, parallel_calls, effect, on_unknown, timeout_ms, attempts, ask_timeout_ms,
+                           tokens_max, micros_max)
+    VALUES (p_kind, p_name, p_digest, p_body::json, p_who, p_time_ms, p_parallel_calls, p_effect, p_on_unknown, p_timeout_ms, p_attempts,
+            p_ask_timeout_ms, p_tokens_max, p_micros_max)
     ON CONFLICT (kind, name, digest) DO NOTHING
     RETURNING revisions.seq INTO v_seq;
     v_new := FOUND;

@@ -13,7 +13,10 @@
 --   pawl.published         revisions of agents, tools and models
 --   pawl.deeds             what people did
 --
--- Money stands in `cost` in the currency of the models' prices.
+-- Money stands in `cost` in the currency of the models' prices.  What is `wasted`
+-- is of that: attempts that failed, and answers that came too late.  An attempt
+-- that a process took with it when it died is counted in calls_wasted alone:
+-- what it cost nobody knows, only what it had reserved (`guessed`).
 
 -- -------------------------------------------------------------------- runs
 
@@ -21,19 +24,27 @@ CREATE VIEW pawl.runs AS
 SELECT r.run_id, r.agent, v.digest AS agent_digest, r.variant, r.tenant, r.class, r.priority, r.status, r.step, r.epoch,
        CASE WHEN r.ended_at IS NOT NULL THEN NULL
             WHEN r.status = 'queued' THEN 'a place'
+            WHEN r.status = 'suspended' AND r.open_calls = 0 THEN 'a budget'
             WHEN r.status = 'suspended' THEN 'a decision'
             WHEN r.claim_by IS NOT NULL THEN 'the model'
             WHEN r.open_calls > 0 THEN 'tools'
             WHEN r.not_before > clock_timestamp() THEN 'the next attempt'
             ELSE 'a planner' END AS waits_for,
        r.open_calls, r.waiting_calls, r.model_calls, r.tokens_in, r.tokens_out, r.tokens_cached,
-       round(r.cost_micros / 1000000.0, 6) AS cost, r.error_code, r.error, r.created_at, r.ended_at,
+       round(r.cost_micros / 1000000.0, 6) AS cost,
+       coalesce(r.wasted_calls, 0) AS calls_wasted, coalesce(r.wasted_tokens, 0) AS tokens_wasted,
+       round(coalesce(r.wasted_micros, 0) / 1000000.0, 6) AS cost_wasted,
+       b.tokens_max AS budget_tokens, round(b.micros_max / 1000000.0, 6) AS budget_cost,
+       b.tokens_spent AS tree_tokens, round(b.micros_spent / 1000000.0, 6) AS tree_cost,
+       b.tokens_held AS tree_tokens_held, round(b.micros_held / 1000000.0, 6) AS tree_cost_held,
+       b.tokens_guessed AS tree_tokens_guessed, round(b.micros_guessed / 1000000.0, 6) AS tree_cost_guessed, r.error_code, r.error, r.created_at, r.ended_at,
        coalesce(r.ended_at, clock_timestamp()) - r.created_at AS took, r.deadline, r.due_at,
        r.root_id, r.parent_id, r.parent_step, r.parent_index,
        i.source, i.request_id, i.created_by, i.input, i.meta
 FROM pawl.agent_runs r
 JOIN pawl.revisions v ON v.seq = r.revision
-LEFT JOIN pawl.agent_run_inputs i ON i.run_id = r.run_id;
+LEFT JOIN pawl.agent_run_inputs i ON i.run_id = r.run_id
+LEFT JOIN pawl.budgets b ON r.budgeted AND b.root_id = r.root_id;
 
 -- The run that people mean: an id, the last characters of a recent one (eight
 -- or more), or `last`.  More than one row: it was not clear.
@@ -67,7 +78,7 @@ SELECT r.run_id, s.step, n.version, c.epoch,
             ELSE 'answer' END AS outcome,
        n.version = s.newest AS stable,
        coalesce(c.incarnation, CASE WHEN r.step = s.step AND r.version = n.version THEN r.claim_by END) AS incarnation,
-       w.instance, c.model, c.tokens_in, c.tokens_out, c.tokens_cached, round(c.cost_micros / 1000000.0, 6) AS cost, c.duration_ms,
+       w.instance, c.model, c.tokens_in, c.tokens_out, c.tokens_cached, c.tokens_reasoning, round(c.cost_micros / 1000000.0, 6) AS cost, c.duration_ms,
        c.created_at, coalesce(x.calls, 0) AS calls, coalesce(x.refused, 0) AS refused, x.text,
        CASE WHEN c.type = 'error' THEN c.content END AS error
 FROM pawl.agent_runs r
@@ -131,6 +142,8 @@ SELECT (r.created_at AT TIME ZONE 'UTC')::date AS day, r.agent, v.digest AS agen
        count(*) FILTER (WHERE r.status = 'cancelled') AS cancelled,
        sum(r.step) AS steps, sum(r.model_calls) AS model_calls, sum(r.tokens_in) AS tokens_in, sum(r.tokens_out) AS tokens_out,
        sum(r.tokens_cached) AS tokens_cached, round(sum(r.cost_micros) / 1000000.0, 6) AS cost,
+       coalesce(sum(r.wasted_calls), 0) AS calls_wasted, coalesce(sum(r.wasted_tokens), 0) AS tokens_wasted,
+       round(coalesce(sum(r.wasted_micros), 0) / 1000000.0, 6) AS cost_wasted,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM r.ended_at - r.created_at)) AS seconds_p50
 FROM pawl.agent_runs r JOIN pawl.revisions v ON v.seq = r.revision
 GROUP BY 1, 2, 3, 4, 5;
@@ -207,7 +220,7 @@ SET search_path = pawl, pg_temp SET jit = off SET enable_hashjoin = off SET enab
         SELECT p.step, p.version, json_build_object(
             'version', p.version, 'epoch', p.epoch, 'outcome', p.outcome, 'incarnation', p.incarnation, 'instance', p.instance,
             'model', p.model, 'tokens_in', p.tokens_in, 'tokens_out', p.tokens_out, 'tokens_cached', p.tokens_cached,
-            'cost', p.cost, 'duration_ms', p.duration_ms, 'created_at', p.created_at, 'text', shortened(p.text, p_max),
+            'tokens_reasoning', p.tokens_reasoning, 'cost', p.cost, 'duration_ms', p.duration_ms, 'created_at', p.created_at, 'text', shortened(p.text, p_max),
             'error', shortened(p.error, p_max),
             'calls', coalesce((
                 SELECT json_agg(json_build_object('index', c.index, 'call_id', c.call_id, 'tool', c.tool, 'arguments', c.arguments,
@@ -221,7 +234,9 @@ SET search_path = pawl, pg_temp SET jit = off SET enable_hashjoin = off SET enab
             'run_id', r.run_id, 'agent', r.agent, 'agent_digest', r.agent_digest, 'tenant', r.tenant, 'class', r.class,
             'status', r.status, 'step', r.step, 'epoch', r.epoch, 'waits_for', r.waits_for, 'open_calls', r.open_calls,
             'waiting_calls', r.waiting_calls, 'model_calls', r.model_calls, 'tokens_in', r.tokens_in, 'tokens_out', r.tokens_out,
-            'tokens_cached', r.tokens_cached, 'cost', r.cost, 'created_at', r.created_at, 'ended_at', r.ended_at,
+            'tokens_cached', r.tokens_cached, 'cost', r.cost, 'calls_wasted', r.calls_wasted, 'tokens_wasted', r.tokens_wasted,
+            'cost_wasted', r.cost_wasted, 'budget_tokens', r.budget_tokens, 'budget_cost', r.budget_cost, 'tree_tokens', r.tree_tokens,
+            'tree_cost', r.tree_cost, 'tree_tokens_guessed', r.tree_tokens_guessed, 'tree_cost_guessed', r.tree_cost_guessed, 'created_at', r.created_at, 'ended_at', r.ended_at,
             'took_ms', (extract(epoch FROM r.took) * 1000)::bigint, 'deadline', r.deadline, 'error_code', r.error_code,
             'error', r.error, 'parent_id', r.parent_id, 'source', r.source, 'request_id', r.request_id,
             'created_by', r.created_by, 'input', CASE WHEN p_max IS NULL OR length(r.input::text) <= p_max THEN r.input

@@ -404,7 +404,11 @@ class Judge:
             check(a.status != "succeeded" or ran or self.word.get(call), "a success that never was: %s", a)
             check(not ran or a.status not in ("failed_before_effect", "cancelled", "denied"), "it did happen: %s", a)
         stored = {(r.run_id, r.step, r.epoch, r.version) for r in self.world.ask(
-            "SELECT DISTINCT run_id, step, epoch, version FROM pawl.agent_step_content")}
+            "SELECT run_id, step, epoch, version FROM pawl.agent_step_content WHERE index = 0 AND token IS NOT NULL")}
+        late = self.world.ask("SELECT c.run_id, c.step, c.version FROM pawl.agent_step_content c JOIN pawl.agent_runs r USING (run_id) "
+                              "WHERE c.token IS NULL AND c.index = 0 AND r.step > c.step AND c.version = (SELECT max(x.version) "
+                              "FROM pawl.agent_step_content x WHERE x.run_id = c.run_id AND x.step = c.step)")
+        check(not late, "a plan that came too late took the place of the one that was made: %s", late)
         check(stored == set(self.plans), "plans stored and committed differ: %s", stored ^ set(self.plans))
 
 

@@ -247,6 +247,7 @@ static void advance(struct world *w, const struct store_commit_plan *request)
     for (size_t i = 0; i < request->item_count; i++)
         calls += request->items[i].type == STORE_FUNCTION_CALL && !request->items[i].refused;
     w->claimed = false;
+    w->cost_known_to_none = !request->model;
     if (request->context)
         (void)snprintf(w->context, sizeof w->context, "%s", request->context);
     if (request->outcome == STORE_PLAN_HANDED_BACK) {

@@ -34,6 +34,7 @@ struct world {
     int retries, cannot, forgotten, ends;
     int64_t retry_in_ms;
     char last_body[4096];
+    bool cost_known_to_none;   /* the last commit names no model: none was asked */
     char asked[16];            /* the models, by the first letters of their names */
     int too_long, read_anew;   /* prompts over the window; claims that began with the input */
     char context[300];         /* as the last commit stored it */

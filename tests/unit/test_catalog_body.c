@@ -47,7 +47,7 @@ static const char definitions[] =
     "    model: m\n"
     "    tools: [t, quick]\n"
     "    limits: {steps: 5, calls_per_step: 4, parallel_calls: 3, time: 2m, arguments_bytes: "
-    "1KiB}\n"
+    "1KiB, tokens: 5000, cost: 0.25}\n"
     "  small: {instructions: i, model: m, limits: {calls_per_step: 2}}\n"
     "  two: {instructions: i, model: m, fallback: {models: [plain], after: 4, on: [timeout]}}\n";
 
@@ -201,6 +201,8 @@ static void an_agent_comes_back_whole(void **state)
     assert_int_equal(def->limit_parallel_calls, 3);
     assert_int_equal(def->limit_time_ms, 120000);
     assert_int_equal(def->limit_arguments_bytes, 1024);
+    assert_int_equal(def->limit_tokens, 5000);
+    assert_int_equal(def->limit_cost_micros, 250000);
     agent_def_free(def);
     body = stored(CATALOG_AGENT, "small", &digest);
     assert_ok(catalog_parse_agent(body, digest, &def, &err), &err);
@@ -208,6 +210,8 @@ static void an_agent_comes_back_whole(void **state)
     assert_string_equal(def->description, "");
     assert_int_equal(def->tool_count, 0);
     assert_int_equal(def->limit_parallel_calls, 2); /* cut to the calls of a step */
+    assert_int_equal(def->limit_tokens, 0);         /* no limit, and nothing of it in the body */
+    assert_int_equal(def->limit_cost_micros, -1);
     agent_def_free(def);
 }
 

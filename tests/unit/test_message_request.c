@@ -157,6 +157,27 @@ static void deadlines_are_judged_by_postgres(void **state)
     discard(first);
 }
 
+static void a_budget_is_read(void **state)
+{
+    struct sample *both =
+        bare("{\"agent\":\"a\",\"input\":1,\"budget\":{\"tokens\":5000,\"cost\":0.29}}");
+    struct sample *one = bare("{\"agent\":\"a\",\"input\":1,\"budget\":{\"cost\":2}}");
+    struct sample *none = bare("{\"agent\":\"a\",\"input\":1,\"budget\":null}");
+    (void)state;
+    assert_taken(both);
+    assert_int_equal(both->request.budget_tokens, 5000);
+    assert_int_equal(both->request.budget_micros, 290000);
+    assert_taken(one);
+    assert_int_equal(one->request.budget_tokens, 0);
+    assert_int_equal(one->request.budget_micros, 2000000);
+    assert_taken(none);
+    assert_int_equal(none->request.budget_micros, 0);
+    assert_false(digest_eq(&both->request.digest, &one->request.digest));
+    discard(both);
+    discard(one);
+    discard(none);
+}
+
 static void a_binary_cloudevent_is_read(void **state)
 {
     struct sample *s = binary(BODY);
@@ -325,6 +346,16 @@ static void bad_fields_are_refused_by_name(void **state)
         { "{\"agent\":\"a\",\"input\":1,\"timeout\":\"soon\"}", "bad_value", "'timeout'" },
         { "{\"agent\":\"a\",\"input\":1,\"timeout\":\"0s\"}", "bad_value", "'timeout'" },
         { "{\"agent\":\"a\",\"input\":1,\"timeout\":60}", "wrong_type", "'timeout'" },
+        { "{\"agent\":\"a\",\"input\":1,\"budget\":5}", "wrong_type", "'budget'" },
+        { "{\"agent\":\"a\",\"input\":1,\"budget\":{\"tokens\":1.5}}", "wrong_type",
+          "'budget.tokens'" },
+        { "{\"agent\":\"a\",\"input\":1,\"budget\":{\"tokens\":0}}", "bad_value",
+          "'budget.tokens'" },
+        { "{\"agent\":\"a\",\"input\":1,\"budget\":{\"cost\":\"1\"}}", "wrong_type",
+          "'budget.cost'" },
+        { "{\"agent\":\"a\",\"input\":1,\"budget\":{\"cost\":0}}", "bad_value", "'budget.cost'" },
+        { "{\"agent\":\"a\",\"input\":1,\"budget\":{\"cost\":1e300}}", "bad_value",
+          "'budget.cost'" },
         { "{\"agent\":\"a\",\"input\":1,\"timeout\":\"1m\",\"deadline\":\"2035-01-01T00:00:00Z\"}",
           "bad_value", "'deadline' and 'timeout'" },
     };
@@ -435,6 +466,7 @@ int main(void)
         cmocka_unit_test(a_bare_request_is_known_by_its_place),
         cmocka_unit_test(a_bare_request_may_say_more),
         cmocka_unit_test(deadlines_are_judged_by_postgres),
+        cmocka_unit_test(a_budget_is_read),
         cmocka_unit_test(a_binary_cloudevent_is_read),
         cmocka_unit_test(a_structured_cloudevent_is_read),
         cmocka_unit_test(trace_context_has_an_order),

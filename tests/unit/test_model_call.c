@@ -372,6 +372,7 @@ static void errors_are_classed(void **state)
     ask(serve_400_for_now);
     expect(RETRY, "bad_request");
     ask(serve_401);
+    assert_int_equal(reply->usage.tokens_in, 0); /* what is refused costs nothing */
     assert_contains(reply->error.text, "wrong key *** was given");
     expect(REFUSED, "unauthorized");
     ask(serve_endless_error);
@@ -385,6 +386,7 @@ static void an_unreachable_model(void **state)
     peer.port = peer_refusing_port(&fd);
     (void)start(60000);
     turn_until(reply != NULL);
+    assert_int_equal(reply->usage.tokens_in, 0);
     expect(RETRY, "unreachable");
     close(fd);
 }

@@ -185,6 +185,7 @@ static void a_final_error_is_final(void **state)
     assert_true(w.ended);
     assert_string_equal(w.code, "model_refused");
     assert_string_equal(w.error, "overloaded: no capacity");
+    assert_false(w.cost_known_to_none);
     end_world(&w);
 }
 
@@ -261,6 +262,7 @@ static void ends_by_rule(void **state)
     world_agent.limit_steps = 64;
     assert_string_equal(w.code, "step_limit");
     assert_int_equal(w.model_calls, 0);
+    assert_true(w.cost_known_to_none);
     end_world(&w);
 
     w = new_world();

@@ -72,6 +72,29 @@ static void finds_nul(void **state)
     assert_false(text_has_nul(NULL, 0));
 }
 
+static void money_is_read_exactly(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t micros;
+    } amounts[] = {
+        { "0", 0 },         { "2", 2000000 },  { "2.5", 2500000 },
+        { "0.29", 290000 }, { "0.000001", 1 }, { "1000000000", TEXT_MONEY_MAX_MICROS }
+    };
+    static const char *const wrong[] = {
+        "", ".5", "1.", "-1", "1.0000001", "1000000000.000001", "1e3", "1,5", " 1", "12345678901"
+    };
+    struct error err;
+    int64_t micros;
+    (void)state;
+    for (size_t i = 0; i < sizeof amounts / sizeof *amounts; i++) {
+        assert_ok(text_parse_money(amounts[i].text, &micros, &err), &err);
+        assert_int_equal(micros, amounts[i].micros);
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_int_equal(text_parse_money(wrong[i], &micros, &err), REFUSED);
+}
+
 static void durations_and_sizes_are_read(void **state)
 {
     (void)state;
@@ -255,6 +278,7 @@ int main(void)
         cmocka_unit_test(overlong_and_too_large_forms_are_refused),
         cmocka_unit_test(broken_sequences_are_refused),
         cmocka_unit_test(finds_nul),
+        cmocka_unit_test(money_is_read_exactly),
         cmocka_unit_test(durations_and_sizes_are_read),
         cmocka_unit_test(what_is_no_duration_or_size_is_refused),
         cmocka_unit_test(quantities_are_written_shortest),
