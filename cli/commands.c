@@ -144,6 +144,18 @@ const struct cli_command cli_commands[] = {
       OPTIONS(cancel_options),
       .run = run_cancel_command },
     { .noun = "run",
+      .verb = "send",
+      .operands = "RUN TEXT",
+      .operands_min = 2,
+      .operands_max = 2,
+      .summary = "Says something to a run that has not ended; its model reads it at the next step.",
+      .more =
+          "A run that gives its answer meanwhile goes on and reads the message first, unless its\n"
+          "agent's limit of steps is reached. A run that waits for something goes on waiting. One\n"
+          "that has ended takes no message: the exit code is 1 then.",
+      .examples = "  pawl run send last \"Leave out Grace.\"\n",
+      .run = run_send_command },
+    { .noun = "run",
       .verb = "retry",
       .operands = "RUN",
       .operands_min = 1,

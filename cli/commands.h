@@ -14,6 +14,7 @@ int run_list_command(struct cli *cli);
 int run_show_command(struct cli *cli);
 int run_watch_command(struct cli *cli);
 int run_cancel_command(struct cli *cli);
+int run_send_command(struct cli *cli);
 int run_retry_command(struct cli *cli);
 int run_decide_command(struct cli *cli);
 

@@ -1,5 +1,6 @@
 /*
- * run_act.c -- what people do to a run: `pawl run cancel`, `retry`, `decide`.
+ * run_act.c -- what people do to a run: `pawl run cancel`, `send`, `retry`,
+ * `decide`.
  * Each is one function of the schema, which records who did it.
  */
 #include "cli/cli.h"
@@ -53,6 +54,47 @@ int run_cancel_command(struct cli *cli)
     json_decref(answers);
     session_close(s);
     return worst;
+}
+
+/* ---- send -------------------------------------------------------------------- */
+
+static int print_sent(const struct cli *cli, const char *run, const json_t *answer)
+{
+    const char *word = json_str_or(answer, "answer", "");
+    bool fine = !strcmp(word, "sent");
+    if (cli_given(cli, "json"))
+        output_json(answer);
+    else if (fine)
+        printf("%s is at step %lld and reads message %lld at its next one\n", run,
+               (long long)json_int_or(answer, "step", 0), (long long)json_int_or(answer, "seq", 0));
+    if (fine)
+        return CLI_DONE;
+    return cli_fail(!strcmp(word, "full") ? CLI_RETRY : CLI_FAILED,
+                    "the message was not sent to run %s: %s", run,
+                    json_str_or(answer, "detail", word));
+}
+
+int run_send_command(struct cli *cli)
+{
+    struct session *s;
+    char run[SESSION_RUN_SIZE];
+    const char *text = cli->operands[1];
+    json_t *answer = NULL;
+    if (!text_is_utf8(text, strlen(text)))
+        return cli_usage(cli, "the message is not UTF-8");
+    int code = session_open(cli, &s);
+    if (code != CLI_DONE)
+        return code;
+    code = session_find_run(s, cli->operands[0], run);
+    const char *params[] = { run, text, cli_who(cli) };
+    if (code == CLI_DONE)
+        code = session_get(s, "SELECT row_to_json(m) FROM pawl.send($1::uuid, $2, $3) m", params, 3,
+                           &answer);
+    if (code == CLI_DONE)
+        code = print_sent(cli, run, answer);
+    json_decref(answer);
+    session_close(s);
+    return code;
 }
 
 /* ---- retry ------------------------------------------------------------------- */

@@ -172,6 +172,7 @@ enum store_row_kind {
     STORE_ROW_CONTEXT, /* content: as the last attempt to plan left it, JSON; there may be none */
     STORE_ROW_INPUT,   /* content: what the run was asked, JSON */
     STORE_ROW_ITEM,    /* one item of a plan; raw on the first one of a step */
+    STORE_ROW_SAID,    /* content: a message of a person, read after the results of the step */
     STORE_ROW_RESULT,  /* of the call (step, index): status, content = result or error */
 };
 
@@ -179,7 +180,7 @@ enum store_item_type { STORE_TEXT, STORE_REASONING, STORE_FUNCTION_CALL, STORE_E
 
 const char *store_item_type_name(enum store_item_type type); /* "function_call", ... */
 
-/* In the order of step, items before results, index.  Missing text is NULL. */
+/* In the order of step; items, results, what was said; index.  Missing text is NULL. */
 struct store_row {
     enum store_row_kind kind;
     int step, index;
@@ -236,7 +237,9 @@ struct store_item {
 
 enum store_plan_outcome {
     STORE_PLAN_CALLS,       /* the run goes on: items, of which some are function calls */
-    STORE_PLAN_FINAL,       /* items without calls: the run has succeeded */
+    STORE_PLAN_FINAL,       /* items without calls: the run has succeeded, unless people said
+                               something meanwhile: then next_step says that it goes on */
+    STORE_PLAN_LAST,        /* the same, whatever was said: there may be no next step */
     STORE_PLAN_RETRY,       /* the model call failed; again in retry_ms */
     STORE_PLAN_FAIL,        /* the run cannot go on: code, error */
     STORE_PLAN_HANDED_BACK, /* nothing was done: the claim is given up */

@@ -193,6 +193,7 @@ static struct store_row row_of(const struct pg_result *rows, int row)
         .kind = kind[0] == 'c'   ? STORE_ROW_CONTEXT
                 : kind[1] == 'n' ? STORE_ROW_INPUT
                 : kind[0] == 'i' ? STORE_ROW_ITEM
+                : kind[0] == 's' ? STORE_ROW_SAID
                                  : STORE_ROW_RESULT,
         .step = pg_int4(rows, row, ROW_STEP),
         .index = pg_int4(rows, row, INDEX),
@@ -357,11 +358,9 @@ store_ticket store_commit_plan(struct store *s, const struct store_commit_plan *
 }
 
 static const char *const plan_outcomes[] = {
-    [STORE_PLAN_CALLS] = "calls",
-    [STORE_PLAN_FINAL] = "final",
-    [STORE_PLAN_RETRY] = "retry",
-    [STORE_PLAN_FAIL] = "fail",
-    [STORE_PLAN_HANDED_BACK] = "handed_back",
+    [STORE_PLAN_CALLS] = "calls", [STORE_PLAN_FINAL] = "final",
+    [STORE_PLAN_LAST] = "last",   [STORE_PLAN_RETRY] = "retry",
+    [STORE_PLAN_FAIL] = "fail",   [STORE_PLAN_HANDED_BACK] = "handed_back",
 };
 
 /* One array over the items of all plans. */

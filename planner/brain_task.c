@@ -240,7 +240,8 @@ static const char *outcome_word(enum store_plan_outcome outcome)
 {
     switch (outcome) {
     case STORE_PLAN_CALLS: return "calls";
-    case STORE_PLAN_FINAL: return "final";
+    case STORE_PLAN_FINAL:
+    case STORE_PLAN_LAST: return "final";
     case STORE_PLAN_RETRY: return "retry";
     case STORE_PLAN_FAIL: return "fail";
     case STORE_PLAN_HANDED_BACK: return "handed_back";

@@ -111,6 +111,19 @@ static bool read_result(struct conversation *c, const struct store_row *row)
            keep_n(c, &call->text, &call->text_n, row->content, row->content_n);
 }
 
+static bool read_message(struct conversation *c, const struct store_row *row)
+{
+    struct conversation_step *s = step_of(c, row->step);
+    struct conversation_message *messages =
+        s ? grown(c->arena, s->messages, s->message_count, &s->message_room, sizeof *messages)
+          : NULL;
+    if (!messages)
+        return false;
+    s->messages = messages;
+    struct conversation_message *message = &s->messages[s->message_count++];
+    return keep_n(c, &message->text, &message->text_n, row->content, row->content_n);
+}
+
 enum outcome conversation_read(struct conversation *c, struct arena *arena,
                                const struct store_row *rows, size_t count, struct error *err)
 {
@@ -125,6 +138,7 @@ enum outcome conversation_read(struct conversation *c, struct arena *arena,
             fits = keep_n(c, &c->input, &c->input_n, rows[i].content, rows[i].content_n);
             break;
         case STORE_ROW_ITEM: fits = read_item(c, &rows[i]); break;
+        case STORE_ROW_SAID: fits = read_message(c, &rows[i]); break;
         case STORE_ROW_RESULT: fits = read_result(c, &rows[i]); break;
         }
         if (!fits)

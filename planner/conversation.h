@@ -42,6 +42,12 @@ struct conversation_call {
     int64_t hidden; /* > 0: it has so many bytes, and was not read */
 };
 
+/* What a person said to the run: read after the results of the step. */
+struct conversation_message {
+    const char *text;
+    size_t text_n;
+};
+
 struct conversation_step {
     int step;
     const char *raw; /* NULL when the items of this step were not read */
@@ -51,6 +57,8 @@ struct conversation_step {
     size_t said_count, said_room;
     struct conversation_call *calls;
     size_t call_count, call_room;
+    struct conversation_message *messages;
+    size_t message_count, message_room;
 };
 
 struct conversation {

@@ -30,7 +30,7 @@ void history_forget(struct history *h)
     h->known_step = 0;
     h->empty_turn = false;
     h->view = (struct store_view){ 0 };
-    h->head_len = h->stable_len = h->open_len = 0;
+    h->head_len = h->head_kept = h->stable_len = h->open_len = 0;
     h->step_count = 0;
     buf_reset(&h->text);
 }

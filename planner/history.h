@@ -49,7 +49,8 @@ struct history {
     bool empty_turn;        /* the last plan in it said nothing and asked for nothing */
     struct store_view view; /* what the text shows of the run */
     struct buf text;
-    size_t head_len;            /* instructions and input */
+    size_t head_len;            /* instructions, input, and what people said: always shown */
+    size_t head_kept;           /* of these, what stands up to stable_len */
     struct history_step *steps; /* in their order, from the first that is shown */
     size_t step_count, step_room;
     size_t stable_len;

@@ -304,6 +304,8 @@ static enum plan_state think_answer(struct plan *p, const struct plan_event *ev)
     if (outcome == STORE_PLAN_FINAL && !is_last_step(p) && !p->history->empty_turn &&
         prompt_is_empty_turn(p->reply->items, p->reply->item_count))
         outcome = STORE_PLAN_CALLS; /* without any: the next step asks once more */
+    if (outcome == STORE_PLAN_FINAL && is_last_step(p))
+        outcome = STORE_PLAN_LAST;
     return commit_with(p, outcome, code, code ? p->why.text : NULL);
 }
 
@@ -335,7 +337,8 @@ static void committed(struct plan *p, const struct store_plan_commit *commit)
     p->open_calls = commit->open_calls;
     p->next_step = commit->next_step;
     p->event_id = commit->event_id;
-    if (p->plan.outcome == STORE_PLAN_CALLS)
+    bool goes_on = p->plan.outcome == STORE_PLAN_FINAL && commit->next_step > 0;
+    if (p->plan.outcome == STORE_PLAN_CALLS || goes_on)
         p->keep_history = prompt_add_answer(p->dialect, p->reply, p->step, p->history);
     else
         p->keep_history = p->event_id == 0;
@@ -382,7 +385,7 @@ static void ring_enter(struct plan *p)
 {
     if (p->open_calls > 0)
         ring_calls(p);
-    if (p->next_step > 0) { /* every call was refused: the model reads why */
+    if (p->next_step > 0) { /* every call was refused, or people said something meanwhile */
         const struct doorbell bell = { p->run, p->next_step, DOORBELL_PLAN };
         p->ports->ring(p->ports->self, &bell);
     }

@@ -253,6 +253,18 @@ static bool add_plan(const struct dialect *dialect, const struct conversation_st
     return add_turn(dialect, &turn, prompt_is_empty_turn(step->said, step->said_count), h);
 }
 
+/* After the results that they were read with, and never left out. */
+static bool add_messages(const struct dialect *dialect, const struct conversation_step *step,
+                         struct history *h)
+{
+    size_t before = h->text.len;
+    for (size_t i = 0; i < step->message_count; i++)
+        if (!dialect->add_user(&h->text, step->messages[i].text, step->messages[i].text_n))
+            return false;
+    h->head_len += h->text.len - before;
+    return true;
+}
+
 static bool add_steps(const struct dialect *dialect, const struct conversation *c,
                       struct arena *arena, struct history *h)
 {
@@ -263,11 +275,13 @@ static bool add_steps(const struct dialect *dialect, const struct conversation *
             return false;
         if (step->raw)
             history_step(h, step->step)->plan_bytes = h->text.len - before;
-        if (step->step > h->known_step)
+        if (step->raw)
             h->known_step = step->step;
-        if (step->step == h->known_step)
+        if (step->step == h->known_step) {
             h->stable_len = h->text.len; /* its results may still be replaced */
-        if (!add_results(dialect, step, arena, h))
+            h->head_kept = h->head_len;
+        }
+        if (!add_results(dialect, step, arena, h) || !add_messages(dialect, step, h))
             return false;
     }
     return true;
@@ -287,8 +301,9 @@ enum outcome prompt_extend(const struct dialect *dialect, const struct prompt_fr
         h->epoch = epoch;
         h->view = *view;
         fits = dialect->begin(&h->text, frame) && add_input(dialect, c, view->left_out, &h->text);
-        h->head_len = h->stable_len = h->text.len;
+        h->head_kept = h->stable_len = h->text.len;
     }
+    h->head_len = h->head_kept;
     fits = fits && add_steps(dialect, c, arena, h);
     h->open_len = h->text.len;
     if (fits && dialect->close(&h->text, frame, answer_only))
@@ -310,6 +325,7 @@ bool prompt_add_answer(const struct dialect *dialect, const struct model_reply *
     }
     h->known_step = step;
     h->stable_len = h->text.len;
+    h->head_kept = h->head_len;
     history_step(h, step)->plan_bytes = h->stable_len - before;
     return true;
 }

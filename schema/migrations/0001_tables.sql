@@ -281,6 +281,8 @@ CREATE TABLE pawl.agent_runs (
     claim_by      bigint,                           -- incarnation that plans this step
     claim_token   uuid,
     model_at      int         NOT NULL DEFAULT 0,   -- which of the agent's models this step has come to
+    messages      int         NOT NULL DEFAULT 0,   -- how many people sent to it
+    unread        int         NOT NULL DEFAULT 0,   -- of these: not yet part of its prompt
     failures      int         NOT NULL DEFAULT 0,   -- calls of that model in this step that failed
     deaths        int         NOT NULL DEFAULT 0,   -- planners that died with this step
     not_before    timestamptz,                      -- back-off of the plan
@@ -324,6 +326,18 @@ CREATE TABLE pawl.agent_run_inputs (
     meta       json,           -- subject, traceparent, tracestate
     created_by text NOT NULL,
     PRIMARY KEY (run_id)
+) PARTITION BY RANGE (run_id);
+
+-- What people said to a run while it ran.  A message becomes part of the prompt
+-- at a claim: from then on it stands before the plan of `step`, for ever.
+CREATE TABLE pawl.agent_messages (
+    run_id  uuid NOT NULL,
+    seq     int  NOT NULL,   -- 1, 2, ...: the order in which they were sent
+    step    int,             -- null: not read yet
+    content text NOT NULL,
+    sent_by text NOT NULL,
+    sent_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (run_id, seq)
 ) PARTITION BY RANGE (run_id);
 
 -- --------------------------------------------------------------- the brain
@@ -491,6 +505,11 @@ CREATE FUNCTION pawl.input_at(p_run uuid, p_lo uuid, p_hi uuid) RETURNS SETOF pa
     SELECT * FROM pawl.agent_run_inputs i WHERE i.run_id = p_run AND i.run_id BETWEEN p_lo AND p_hi OFFSET 0
 $$;
 
+-- What was said to a run and is read after the plan of step p_known.
+CREATE FUNCTION pawl.messages_after(p_run uuid, p_known int, p_lo uuid, p_hi uuid) RETURNS SETOF pawl.agent_messages LANGUAGE sql STABLE AS $$
+    SELECT * FROM pawl.agent_messages m WHERE m.run_id = p_run AND m.step > p_known AND m.run_id BETWEEN p_lo AND p_hi OFFSET 0
+$$;
+
 CREATE FUNCTION pawl.items_of(p_run uuid, p_step int, p_version int, p_lo uuid, p_hi uuid)
 RETURNS SETOF pawl.agent_step_content LANGUAGE sql STABLE AS $$
     SELECT * FROM pawl.agent_step_content c
@@ -551,7 +570,7 @@ DECLARE
     part    text;
 BEGIN
     PERFORM pg_advisory_xact_lock(1885435756, 0);
-    FOREACH parent IN ARRAY ARRAY['agent_runs', 'agent_run_inputs', 'agent_step_content', 'agent_actions'] LOOP
+    FOREACH parent IN ARRAY ARRAY['agent_runs', 'agent_run_inputs', 'agent_messages', 'agent_step_content', 'agent_actions'] LOOP
         IF to_regclass('pawl.' || parent || '_default') IS NULL THEN
             EXECUTE format('CREATE TABLE pawl.%I PARTITION OF pawl.%I DEFAULT', parent || '_default', parent);
         END IF;

@@ -18,21 +18,24 @@ $$;
 -- Locks runs in their one order.  Also answers between which ids they lie:
 -- statements that say so open the one partition in question and no other,
 -- which a list of ids alone does not bring about.  retried: one of them is in a
--- later epoch than its first; limited: one of them has a budget.
-CREATE FUNCTION pawl.lock_runs(p_run uuid[], OUT lo uuid, OUT hi uuid, OUT retried boolean, OUT limited boolean)
+-- later epoch than its first; limited: one of them has a budget; unread: people
+-- said something to one of them.
+CREATE FUNCTION pawl.lock_runs(p_run uuid[], OUT lo uuid, OUT hi uuid, OUT retried boolean, OUT limited boolean, OUT unread boolean)
 LANGUAGE plpgsql AS $$
 BEGIN
     IF p_run[1] = ALL (p_run) THEN -- a single run, as often as it is named
         lo := p_run[1];
         hi := lo;
-        SELECT r.epoch > 1, r.budgeted OR r.held_tokens IS NOT NULL INTO retried, limited FROM agent_runs r WHERE r.run_id = lo FOR NO KEY UPDATE;
+        SELECT r.epoch > 1, r.budgeted OR r.held_tokens IS NOT NULL, r.unread > 0 INTO retried, limited, unread
+        FROM agent_runs r WHERE r.run_id = lo FOR NO KEY UPDATE;
         RETURN;
     END IF;
     SELECT (array_agg(x ORDER BY x))[1], (array_agg(x ORDER BY x DESC))[1] INTO lo, hi FROM unnest(p_run) x WHERE x IS NOT NULL;
     -- one after the other, in the order of the outer query: nothing here can sort or join otherwise
-    SELECT bool_or(locked.epoch > 1), bool_or(locked.limited) INTO retried, limited
+    SELECT bool_or(locked.epoch > 1), bool_or(locked.limited), bool_or(locked.unread > 0) INTO retried, limited, unread
     FROM (SELECT DISTINCT x FROM unnest(p_run) x ORDER BY x) u
-    CROSS JOIN LATERAL (SELECT r.epoch, r.budgeted OR r.held_tokens IS NOT NULL AS limited FROM agent_runs r WHERE r.run_id = u.x AND r.run_id BETWEEN lo AND hi FOR NO KEY UPDATE) locked;
+    CROSS JOIN LATERAL (SELECT r.epoch, r.budgeted OR r.held_tokens IS NOT NULL AS limited, r.unread
+                        FROM agent_runs r WHERE r.run_id = u.x AND r.run_id BETWEEN lo AND hi FOR NO KEY UPDATE) locked;
 END
 $$;
 
@@ -118,6 +121,16 @@ BEGIN
     FROM seen s
     LEFT JOIN claimed c ON c.run_id = s.run_id AND s.answer = 'yours'
     LEFT JOIN LATERAL input_at(s.run_id, v_lo, v_hi) i ON s.answer IN ('yours', 'same');
+
+    -- what people said becomes part of the prompt of the step that is claimed; asked
+    -- for again, the claim has also what was said since, which nobody can have read
+    IF v_lock.unread THEN
+        UPDATE agent_messages m SET step = r.step
+        FROM unnest(p_token, p_run) AS u (token, run) JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
+        WHERE r.claim_by = p_worker AND r.claim_token = u.token AND m.run_id = u.run AND m.step IS NULL;
+        UPDATE agent_runs r SET unread = 0 FROM unnest(p_token, p_run) AS u (token, run)
+        WHERE r.run_id = u.run AND r.claim_by = p_worker AND r.claim_token = u.token;
+    END IF;
 END
 $$;
 
@@ -135,6 +148,8 @@ $$;
 --
 -- rows: context  content = the stored context, when there is one
 --       input    content = the input as JSON
+--       said     a message of a person, to be read after the results of this step (0:
+--                after the input); never left out
 --       item     one item of a plan; `raw` on the first one of a step, with its dialect
 --       result   of the call (step, index): status, and content = result or error,
 --                or `hidden` = how many bytes it has
@@ -154,13 +169,13 @@ BEGIN
     SELECT (array_agg(x ORDER BY x))[1], (array_agg(x ORDER BY x DESC))[1] INTO v_lo, v_hi FROM unnest(p_run) x WHERE x IS NOT NULL;
     RETURN QUERY
     WITH asked AS MATERIALIZED (
-        SELECT (u.n - 1)::int AS item, u.known, u.left_out, u.emptied, u.result_bytes, r.run_id, r.step AS now_step, x.context
+        SELECT (u.n - 1)::int AS item, u.known, u.left_out, u.emptied, u.result_bytes, r.run_id, r.step AS now_step, r.messages, x.context
         FROM unnest(p_run, p_known, p_left_out, p_emptied, p_result_bytes)
              WITH ORDINALITY AS u (run, known, left_out, emptied, result_bytes, n)
         JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true
         LEFT JOIN LATERAL last_context(r.run_id, r.step, v_lo, v_hi) x ON true
     ), wanted AS MATERIALIZED (
-        SELECT a.item, a.run_id, a.now_step, a.context,
+        SELECT a.item, a.run_id, a.now_step, a.context, a.messages,
                CASE WHEN (coalesce(a.left_out, 0), coalesce(a.emptied, 0), coalesce(a.result_bytes, 0))
                          = (s.left_out, s.emptied, s.result_bytes) THEN a.known ELSE 0 END AS known,
                CASE WHEN a.known = 0 THEN coalesce(a.left_out, s.left_out) ELSE s.left_out END AS left_out,
@@ -182,6 +197,9 @@ BEGIN
     SELECT w.item, 'input', 0, 0, NULL, i.input::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     FROM wanted w JOIN LATERAL input_at(w.run_id, v_lo, v_hi) i ON true WHERE w.known = 0
     UNION ALL
+    SELECT w.item, 'said', m.step - 1, m.seq, NULL, m.content, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM wanted w JOIN LATERAL messages_after(w.run_id, w.known, v_lo, v_hi) m ON true WHERE w.messages > 0
+    UNION ALL
     SELECT s.item, 'item', c.step, c.index, c.type::text, c.content, c.call_id, c.tool, c.arguments, c.refused, c.raw::text, NULL, NULL,
            c.dialect, NULL
     FROM stable s JOIN LATERAL items_of(s.run_id, s.step, s.version, v_lo, v_hi) c ON true
@@ -201,7 +219,9 @@ $$;
 -- Stores what models answered and says what is next.
 --
 -- outcomes: calls        items of which some are function calls; none: the model is asked on at once
---           final        items without calls: the run has succeeded
+--           final        items without calls: the run has succeeded; but when people
+--                        said something meanwhile, it goes on and reads that
+--           last         as final, whatever was said: the run may make no further step
 --           retry        the model call failed; again in p_retry_ms
 --           fail         the run cannot go on: p_code, p_error
 --           handed_back  nothing was done: the claim is given up; again in p_retry_ms
@@ -245,6 +265,12 @@ BEGIN
     v_lock := lock_runs(p_run);
     v_lo := v_lock.lo;
     v_hi := v_lock.hi;
+
+    IF p_outcome && ARRAY['last'] OR (v_lock.unread AND p_outcome && ARRAY['final']) THEN
+        SELECT array_agg(CASE WHEN u.outcome = 'last' THEN 'final' WHEN u.outcome = 'final' AND r.unread > 0 THEN 'calls' ELSE u.outcome END ORDER BY u.n)
+        INTO p_outcome
+        FROM unnest(p_run, p_outcome) WITH ORDINALITY AS u (run, outcome, n) LEFT JOIN LATERAL run_at(u.run, v_lo, v_hi) r ON true;
+    END IF;
 
     -- which of them hold their claim, and how many calls each has; what no row
     -- can take is answered `bad` and fails nobody else

@@ -1,4 +1,4 @@
--- 0007_operator.sql -- what people do: publish, cancel, retry, decide.  Each
+-- 0007_operator.sql -- what people do: publish, cancel, send, retry, decide.  Each
 -- is recorded in pawl.audit with who and when.
 
 -- Publishes one revision; the newest one of a name is what new runs begin
@@ -81,6 +81,36 @@ BEGIN
 END
 $$;
 
+-- Says something to a run that has not ended: its model reads it at the run's next
+-- step.  A run that waits goes on waiting.
+-- answers: sent (seq: its number in the run), ended, no (no such run), bad (no text,
+--          or more than 1 MiB), full (a hundred wait to be read)
+CREATE FUNCTION pawl.send(p_run uuid, p_content text, p_who text) RETURNS TABLE (answer text, seq int, step int, detail text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pawl, pg_temp SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_run agent_runs;
+BEGIN
+    PERFORM lock_runs(ARRAY[p_run]);
+    SELECT * INTO v_run FROM agent_runs r WHERE r.run_id = p_run;
+    IF v_run.run_id IS NULL THEN
+        RETURN QUERY SELECT 'no', 0, 0, format('there is no run %s', p_run);
+    ELSIF v_run.ended_at IS NOT NULL THEN
+        RETURN QUERY SELECT 'ended', 0, v_run.step, format('the run has ended (%s) and reads nothing any more', v_run.status);
+    ELSIF coalesce(p_content, '') = '' OR octet_length(p_content) > 1048576 THEN
+        RETURN QUERY SELECT 'bad', 0, v_run.step, 'a message has at least one byte and at most 1 MiB';
+    ELSIF v_run.unread >= 100 THEN
+        RETURN QUERY SELECT 'full', 0, v_run.step, '100 messages wait for the next step of the run; send this one when it has read them';
+    ELSE
+        INSERT INTO agent_messages (run_id, seq, content, sent_by) VALUES (p_run, v_run.messages + 1, p_content, p_who);
+        UPDATE agent_runs r SET messages = r.messages + 1, unread = r.unread + 1 WHERE r.run_id = p_run;
+        INSERT INTO audit (who, verb, run_id, detail)
+        VALUES (p_who, 'send', p_run, json_build_object('message', v_run.messages + 1, 'text', left(p_content, 200)));
+        RETURN QUERY SELECT 'sent', v_run.messages + 1, v_run.step, NULL::text;
+    END IF;
+END
+$$;
+
 -- Opens a new epoch of an ended run, from its last step or an earlier one.
 -- What was done stays: a success of the same tool with the same arguments in
 -- that step is returned, not run again.
@@ -110,8 +140,11 @@ BEGIN
         SELECT h.room > 0 INTO v_goes FROM hold_places(ARRAY[v_run.class], ARRAY[v_run.tenant]) h;
         PERFORM count_places(v_run.class, v_run.tenant, v_goes::int, (NOT v_goes)::int);
         v_run.deadline := clock_timestamp() + coalesce((SELECT v.time_ms FROM revisions v WHERE v.seq = v_run.revision), 3600000) * interval '1 ms';
+        -- what was read later is read at the step that is begun anew
+        UPDATE agent_messages m SET step = NULL WHERE m.run_id = p_run AND m.step > v_step;
         UPDATE agent_runs r
-        SET status = CASE WHEN v_goes THEN 'running' ELSE 'queued' END, epoch = r.epoch + 1, step = v_step, version = 0, model_at = 0,
+        SET unread = (SELECT count(*) FROM agent_messages m WHERE m.run_id = p_run AND m.step IS NULL),
+            status = CASE WHEN v_goes THEN 'running' ELSE 'queued' END, epoch = r.epoch + 1, step = v_step, version = 0, model_at = 0,
             failures = 0, deaths = 0, not_before = NULL,
             due_at = CASE WHEN v_goes THEN clock_timestamp() ELSE v_run.deadline END, ended_at = NULL, error_code = NULL, error = NULL,
             change = r.change + 1, deadline = v_run.deadline

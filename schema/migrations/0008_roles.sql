@@ -36,6 +36,6 @@ GRANT EXECUTE ON FUNCTION
 TO pawl_executor;
 
 GRANT EXECUTE ON FUNCTION
-    pawl.accept, pawl.publish, pawl.read_revisions, pawl.find_revisions, pawl.cancel, pawl.retry, pawl.decide,
+    pawl.accept, pawl.publish, pawl.read_revisions, pawl.find_revisions, pawl.cancel, pawl.send, pawl.retry, pawl.decide,
     pawl.schema_version, pawl.ensure_partitions
 TO pawl_operator;

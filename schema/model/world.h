@@ -17,7 +17,8 @@
  * Left out, because the order of events does not matter to it, or because
  * sql/walk.py goes there: tenants, revisions, batches, back-off and the deaths
  * that are counted, tools that answer with an error (an answer like any other),
- * steps beyond the second.  Time is not counted either.  `due` says that
+ * what people say to a run (a final answer that crosses it is a plan without
+ * calls), steps beyond the second.  Time is not counted either.  `due` says that
  * somebody will look before the run's own deadline; a moment that is waited for
  * (send_by, the end of a suspension) is a condition, or may come at any time.
  *

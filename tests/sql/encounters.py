@@ -13,6 +13,7 @@ import traceback
 import meet_bells  # noqa: F401 -- each of these brings its tests into TESTS
 import meet_budgets  # noqa: F401
 import meet_claims  # noqa: F401
+import meet_messages  # noqa: F401
 import meet_people  # noqa: F401
 import meet_places  # noqa: F401
 import meet_results  # noqa: F401

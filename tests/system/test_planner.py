@@ -293,3 +293,44 @@ def test_a_request_that_kills_planners_becomes_a_dead_letter(stack):
     planner.restart()
     stack.kafka.produce(stack.kafka.names["requests"], json.dumps({"id": "fine", "agent": "agent", "input": "go"}))
     wait_until(stack.runs, "the next request is a run", timeout=60, watch=stack.check)[0].wait()
+
+
+# --- what people say to a run -----------------------------------------------------------------------
+
+
+def users(ask):
+    return [m["content"] for m in ask.messages if m["role"] == "user"]
+
+
+def test_a_message_is_read_at_the_next_step(running):
+    running.publish(tools={"look": {"read_only": True}})
+    asked = threading.Event()
+    running.model.script(Call(("look", {}), pause=asked), Say("done"))
+    run = running.run("go")
+    wait_until(lambda: running.model.asked(1), "the model is asked", watch=running.check)
+    running.pawl("run", "send", run.id, "and hurry")
+    asked.set()
+    run.wait()
+    first, second = running.model.asked(1)[0], running.model.asked(2)[0]
+    assert users(first) == ["go"]
+    assert [m["role"] for m in second.messages] == ["system", "user", "assistant", "tool", "user"]
+    assert users(second) == ["go", "and hurry"]
+    refused = running.pawl("run", "send", run.id, "too late", check=False)
+    assert refused.returncode == 1 and "has ended (succeeded)" in refused.stderr
+
+
+def test_an_answer_that_crosses_a_message_is_not_the_end(running):
+    running.publish()
+    goes_on = threading.Event()
+    running.model.script(Say("the first answer", pause=goes_on), Say("the second answer"))
+    run = running.run("go")
+    wait_until(lambda: running.model.asked(1), "the model is asked", watch=running.check)
+    running.pawl("run", "send", run.id, "one more thing")
+    goes_on.set()
+    run.wait()
+    assert run.answer() == "the second answer"
+    assert run.row()["step"] == 2
+    last = running.model.asked(2)[0]
+    assert [m["content"] for m in last.messages[1:]] == ["go", "the first answer", "one more thing"]
+    shown = running.pawl("run", "show", run.id)
+    assert "send at" in shown and "one more thing" in shown

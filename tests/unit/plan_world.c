@@ -261,7 +261,9 @@ static void advance(struct world *w, const struct store_commit_plan *request)
     }
     w->failures = w->model_at = 0;
     w->steps_planned[w->step]++;
-    if (request->outcome == STORE_PLAN_CALLS) {
+    bool said = request->outcome == STORE_PLAN_FINAL && w->said > 0; /* it goes on */
+    w->said -= said;
+    if (request->outcome == STORE_PLAN_CALLS || said) {
         committed.open_calls = calls;
         committed.next_step = calls == 0 ? w->step + 1 : 0;
         w->step++; /* the hands are quick here */
@@ -269,7 +271,9 @@ static void advance(struct world *w, const struct store_commit_plan *request)
         return;
     }
     w->ended = true;
-    w->status = request->outcome == STORE_PLAN_FINAL ? "succeeded" : "failed";
+    w->status = request->outcome == STORE_PLAN_FINAL || request->outcome == STORE_PLAN_LAST
+                    ? "succeeded"
+                    : "failed";
     w->code = request->code;
     (void)snprintf(w->error, sizeof w->error, "%s", request->error ? request->error : "");
     committed.event_id = 99;

@@ -50,6 +50,7 @@ struct world {
     const char *model_code;                    /* NULL: "overloaded" */
     int64_t retry_after_ms;
     int64_t blocked_ms[2]; /* by model */
+    int said;              /* so many final answers come after somebody said something */
     int empty_turns;       /* the model says nothing so often first */
     enum outcome commit_says;
     int refuse_commits;

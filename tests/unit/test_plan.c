@@ -236,6 +236,22 @@ static void a_paused_turn_is_asked_on_at_once(void **state)
     end_world(&w);
 }
 
+static void an_answer_to_which_somebody_spoke_is_not_the_end(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    w.said = 1;
+    w.step = WORLD_STEPS;
+    assert_int_equal(deliver(&w, FOREVER), PLAN_DONE);
+    assert_false(w.ended);
+    assert_int_equal(w.announced, 0);
+    assert_int_equal(w.plan_rings, 1); /* the next step is rung for */
+    assert_int_equal(deliver(&w, FOREVER), PLAN_DONE);
+    assert_int_equal(w.cache.hits, 1); /* the answer stands in the history */
+    assert_int_equal(w.model_calls_after_commit, 0);
+    end_world(&w);
+}
+
 static void the_last_step_is_for_the_answer(void **state)
 {
     (void)state;
@@ -471,6 +487,7 @@ int main(void)
         cmocka_unit_test(a_final_error_is_final),
         cmocka_unit_test(an_empty_turn_gets_one_more_step),
         cmocka_unit_test(a_paused_turn_is_asked_on_at_once),
+        cmocka_unit_test(an_answer_to_which_somebody_spoke_is_not_the_end),
         cmocka_unit_test(the_last_step_is_for_the_answer),
         cmocka_unit_test(ends_by_rule),
         cmocka_unit_test(a_missing_secret_gives_the_claim_back),

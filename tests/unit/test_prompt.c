@@ -50,6 +50,10 @@ static int tear_down(void **state)
         .kind = STORE_ROW_RESULT, .step = (step_), .index = (index_), .call_id = (id), \
         .status = (status_), .content = (text), .content_n = sizeof(text) - 1          \
     }
+#define HEARD(step_, text)                                                                        \
+    {                                                                                             \
+        .kind = STORE_ROW_SAID, .step = (step_), .content = (text), .content_n = sizeof(text) - 1 \
+    }
 #define COUNT(rows) (sizeof(rows) / sizeof *(rows))
 
 /* Extends the history by the rows; returns the messages of the body. */
@@ -165,6 +169,47 @@ static void grows_to_the_same_text(void **state)
 }
 
 /* A late result takes the place of `unknown` as long as nobody planned on it. */
+/* Whoever makes the prompt, and from whatever it knows, a message has one place. */
+static void what_people_say_has_its_place(void **state)
+{
+    (void)state;
+    const struct store_row rows[] = {
+        INPUT("\"go\""),
+        HEARD(0, "at once"),
+        SAID(1, "{\"role\":\"assistant\",\"content\":\"one\"}"),
+        ASKED(1, 1, "a"),
+        CAME(1, 1, "a", "succeeded", "42"),
+        HEARD(1, "wait"),
+        HEARD(1, "go on"),
+        SAID(2, "{\"role\":\"assistant\",\"content\":\"the answer\"}"),
+        HEARD(2, "and now?"),
+    };
+    struct history *all = new_history(), *grown = new_history();
+    json_t *messages = extend(all, rows, COUNT(rows));
+    assert_int_equal(json_array_size(messages), 9);
+    assert_message(messages, 2, "user", "at once");
+    assert_message(messages, 4, "tool", "42");
+    assert_message(messages, 5, "user", "wait");
+    assert_message(messages, 6, "user", "go on");
+    assert_message(messages, 7, "assistant", "the answer");
+    assert_message(messages, 8, "user", "and now?");
+    json_decref(messages);
+
+    json_decref(extend(grown, rows, 2));
+    assert_true(add_answer(&rows[2], 1, grown));
+    for (int attempt = 0; attempt < 2; attempt++) { /* the first one fails */
+        history_cut(grown, grown->stable_len);
+        json_decref(extend(grown, rows + 4, 3));
+    }
+    assert_true(add_answer(&rows[7], 2, grown));
+    json_decref(extend(grown, rows + 8, 1));
+    assert_string_equal(grown->text.data, all->text.data);
+    assert_int_equal(grown->head_len, all->head_len); /* what is never left out */
+    assert_true(all->head_len > strlen("at once") + strlen("wait") + strlen("and now?"));
+    history_free(all);
+    history_free(grown);
+}
+
 static void results_of_the_last_step_are_not_kept(void **state)
 {
     (void)state;
@@ -510,6 +555,7 @@ int main(void)
         cmocka_unit_test(makes_a_prompt_of_rows),
         cmocka_unit_test(input_that_is_no_string_is_said_as_json),
         cmocka_unit_test(grows_to_the_same_text),
+        cmocka_unit_test(what_people_say_has_its_place),
         cmocka_unit_test(results_of_the_last_step_are_not_kept),
         cmocka_unit_test(catches_up),
         cmocka_unit_test(every_call_gets_a_result),
