@@ -102,6 +102,11 @@ struct model_price { /* micros (millionths) of money per million tokens; -1: not
     int64_t output_micros;
 };
 
+struct model_limits { /* of the provider's key; 0: none */
+    int requests_per_minute;
+    int tokens_per_minute;
+};
+
 struct model_def {
     const char *name;
     char digest[CATALOG_HEX];
@@ -117,7 +122,8 @@ struct model_def {
     size_t max_output_bytes;
     int context_window;    /* tokens of prompt and answer together; 0: not known */
     int max_output_tokens; /* of one answer; 0: not given */
-    json_t *options;       /* an object, perhaps empty: merged into the request as it is */
+    struct model_limits limits;
+    json_t *options; /* an object, perhaps empty: merged into the request as it is */
     struct model_price price;
     struct arena arena; /* owns all of it */
 };

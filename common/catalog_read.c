@@ -124,6 +124,8 @@ static enum outcome read_model(struct reader *r, const struct source *source, js
     json_t *rest = field_to_json(&catalog_model_table, &def);
     if (def.price.input_micros < 0)
         (void)json_object_del(rest, "price");
+    if (def.limits.requests_per_minute == 0 && def.limits.tokens_per_minute == 0)
+        (void)json_object_del(rest, "limits");
     if (def.context_window == 0)
         (void)json_object_del(rest, "context_window");
     if (def.max_output_tokens == 0)

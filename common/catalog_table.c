@@ -158,6 +158,27 @@ static const struct field price_rows[] = {
 };
 static const struct field_table price_table = FIELD_TABLE_OF("'price'", price_rows);
 
+static const struct field model_limit_rows[] = {
+    { .name = "requests_per_minute",
+      .type = FIELD_INT,
+      .otherwise = "0",
+      .offset = offsetof(struct model_limits, requests_per_minute),
+      .min = 0,
+      .max = 1000000000,
+      .help = "Model calls in any minute. 0: no limit.",
+      .example = "500" },
+    { .name = "tokens_per_minute",
+      .type = FIELD_INT,
+      .otherwise = "0",
+      .offset = offsetof(struct model_limits, tokens_per_minute),
+      .min = 0,
+      .max = 1000000000,
+      .help = "Tokens in any minute, of prompts and answers: taken as estimated before a call, put "
+              "right after it. 0: no limit.",
+      .example = "200000" },
+};
+static const struct field_table model_limit_table = FIELD_TABLE_OF("'limits'", model_limit_rows);
+
 static const struct field model_rows[] = {
     { .name = "dialect",
       .type = FIELD_ENUM,
@@ -260,6 +281,13 @@ static const struct field model_rows[] = {
       .otherwise = "{}",
       .help = "Merged into the request as they are.",
       .example = "{temperature: 0.2}" },
+    { .name = "limits",
+      .type = FIELD_TABLE,
+      MODEL(limits),
+      .table = &model_limit_table,
+      .help = "What the provider allows this key (`base_url` and `api_key`), over the whole fleet; "
+              "models "
+              "with the same key should say the same." },
     { .name = "price",
       .type = FIELD_TABLE,
       MODEL(price),

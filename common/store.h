@@ -421,6 +421,24 @@ typedef void store_admit_done(void *arg, enum outcome outcome, const struct stor
                               const struct error *err);
 store_ticket store_admit(struct store *s, int limit, store_admit_done *done, void *arg);
 
+/* ---- what providers allow ------------------------------------------------------------ */
+
+struct store_quota {
+    const char *base_url, *secret;                  /* the key: the secret's name, or NULL */
+    int64_t requests_per_minute, tokens_per_minute; /* 0: no limit */
+    struct uuid run;                                /* asks for a call; nil: only to settle */
+    const char *tenant;
+    int64_t tokens;   /* of this call, as estimated */
+    int64_t settle;   /* used beyond what was taken for an earlier call; may be negative */
+    int64_t pause_ms; /* the provider wants no request for so long; 0: it did not say so */
+};
+
+/* 0: go on; else how long the run has to wait.  `done` may be NULL. */
+typedef void store_quota_done(void *arg, enum outcome outcome, int64_t wait_ms,
+                              const struct error *err);
+store_ticket store_take_quota(struct store *s, const struct store_quota *request,
+                              store_quota_done *done, void *arg);
+
 /* ---- our own end -------------------------------------------------------------- */
 
 store_ticket store_leave(struct store *s, store_done *done, void *arg);

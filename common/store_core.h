@@ -38,6 +38,7 @@ enum store_lane_id {
     LANE_COMMIT_ACTIONS,
     LANE_CLAIM_DUE,
     LANE_ADMIT,
+    LANE_TAKE_QUOTA,
     LANE_READ_ANNOUNCEMENTS,
     LANE_TAKE_ANNOUNCEMENTS,
     LANE_ANNOUNCE,
@@ -71,6 +72,7 @@ struct store_op {
         struct store_commit_plan commit_plan;
         struct store_claim_action claim_action;
         struct store_commit_action commit_action;
+        struct store_quota quota;
         int limit;        /* claim_due, take_announcements, admit */
         int64_t event_id; /* read_announcement, announce */
         struct {
@@ -92,6 +94,7 @@ struct store_op {
         store_commit_action_done *commit_action;
         store_claim_due_done *claim_due;
         store_admit_done *admit;
+        store_quota_done *quota;
         store_announcement_done *announcement;
         store_ids_done *ids;
         store_count_done *count;
@@ -195,7 +198,7 @@ struct store_lane_def {
 
 extern const struct store_lane_def store_lane_accept, store_lane_claim_plans,
     store_lane_commit_plans, store_lane_claim_actions, store_lane_commit_actions,
-    store_lane_claim_due, store_lane_admit, store_lane_read_announcements,
+    store_lane_claim_due, store_lane_admit, store_lane_take_quota, store_lane_read_announcements,
     store_lane_take_announcements, store_lane_announce, store_lane_leave, store_lane_hand_back,
     store_lane_open_record, store_lane_close_record, store_lane_planner_died,
     store_lane_read_revisions, store_lane_read_current, store_lane_find_revisions;

@@ -23,6 +23,7 @@ static const struct store_lane_def *const defs[LANES] = {
     [LANE_COMMIT_ACTIONS] = &store_lane_commit_actions,
     [LANE_CLAIM_DUE] = &store_lane_claim_due,
     [LANE_ADMIT] = &store_lane_admit,
+    [LANE_TAKE_QUOTA] = &store_lane_take_quota,
     [LANE_READ_ANNOUNCEMENTS] = &store_lane_read_announcements,
     [LANE_TAKE_ANNOUNCEMENTS] = &store_lane_take_announcements,
     [LANE_ANNOUNCE] = &store_lane_announce,

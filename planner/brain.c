@@ -183,7 +183,8 @@ static void want_to_be_alone(struct brain *b, const struct store_due *due)
  * sweep takes it up.                                                         */
 static void give_up_if_stale(struct brain *b, struct brain_task *t)
 {
-    bool thinks = t->plan.state == PLAN_LOAD || t->plan.state == PLAN_THINK;
+    bool thinks =
+        t->plan.state == PLAN_LOAD || t->plan.state == PLAN_QUOTA || t->plan.state == PLAN_THINK;
     if (thinks && now_ms(b) - t->claimed_ms > STALE_CLAIM_MS)
         plan_cancel(&t->plan);
 }

@@ -80,6 +80,12 @@ static struct metric context_tokens_total = {
             "call, and as the provider counted them.",
     .labels = { "model", "kind" },
 };
+static struct metric quota_waits_total = {
+    .kind = METRIC_COUNTER,
+    .name = "pawl_planner_quota_waits_total",
+    .help = "Model calls that were put off because the provider's limits were used up, by model.",
+    .labels = { "model" },
+};
 
 static struct brain_task *task_of(struct plan *p)
 {
@@ -136,6 +142,50 @@ static void port_load(void *self, struct plan *p, unsigned ticket, int64_t revis
     struct brain_task *t = task_of(p);
     t->ticket = ticket;
     t->load = registry_agent(all->daemon->registry, revision, on_agent, t);
+}
+
+/* ---- quota ------------------------------------------------------------------------------ */
+
+static void on_quota(void *arg, enum outcome outcome, int64_t wait_ms, const struct error *err)
+{
+    struct brain_task *t = arg;
+    t->op = 0;
+    if (outcome == OK && wait_ms > 0)
+        metric_add(metric_with(&quota_waits_total, t->plan.model->def->name), 1);
+    const struct plan_event ev = {
+        .ticket = t->ticket, .outcome = outcome, .err = err, .wait_ms = wait_ms
+    };
+    plan_resume(&t->plan, &ev);
+}
+
+static void port_quota(void *self, struct plan *p, unsigned ticket,
+                       const struct store_quota *request)
+{
+    struct brain_tasks *all = self;
+    struct brain_task *t = task_of(p);
+    t->ticket = ticket;
+    t->op = store_take_quota(all->daemon->store, request, on_quota, t);
+}
+
+/* One copy of each text, for as long as the process lives. */
+static const char *keep_text(struct brain_tasks *all, const char *text)
+{
+    if (!text)
+        return NULL;
+    for (size_t i = 0; i < all->text_count; i++)
+        if (strcmp(all->texts[i], text) == 0)
+            return all->texts[i];
+    all->texts = xreallocarray(all->texts, all->text_count + 1, sizeof *all->texts);
+    return all->texts[all->text_count++] = xstrdup(text);
+}
+
+static void port_settle(void *self, const struct store_quota *request)
+{
+    struct brain_tasks *all = self;
+    struct store_quota kept = *request;
+    kept.base_url = keep_text(all, request->base_url);
+    kept.secret = keep_text(all, request->secret);
+    (void)store_take_quota(all->daemon->store, &kept, NULL, NULL);
 }
 
 /* ---- think ------------------------------------------------------------------------------ */
@@ -428,6 +478,7 @@ static void register_metrics(void)
     metrics_register(&wasted_tokens_total);
     metrics_register(&wasted_cost_total);
     metrics_register(&plans_total);
+    metrics_register(&quota_waits_total);
     metrics_register(&refused_calls_total);
     metrics_register(&context_moves_total);
     metrics_register(&context_tokens_total);
@@ -462,6 +513,8 @@ enum outcome brain_tasks_init(struct brain_tasks *all, struct daemon *daemon, si
         .self = all,
         .claim = port_claim,
         .load = port_load,
+        .quota = port_quota,
+        .settle = port_settle,
         .think = port_think,
         .commit = port_commit,
         .later = port_later,
@@ -492,6 +545,9 @@ void brain_tasks_release(struct brain_tasks *all)
         task_free(t);
     }
     run_table_release(&all->runs);
+    for (size_t i = 0; i < all->text_count; i++)
+        free(all->texts[i]);
+    free(all->texts);
     history_cache_release(&all->cache);
     breakers_release(&all->breakers);
     producer_free(all->stream);

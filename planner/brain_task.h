@@ -53,6 +53,8 @@ struct brain_tasks {
     struct live_sink live;
     struct history_cache cache;
     struct breakers breakers;
+    char **texts; /* of keys of providers: what is told to Postgres outlives a revision */
+    size_t text_count;
     struct brain_task_calls calls;
     struct plan_ports ports;
     struct run_table runs;

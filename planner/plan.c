@@ -73,6 +73,7 @@ static void take_claim(struct plan *p, const struct store_plan_claim *claim)
         p->model_at = claim->model_at;
     }
     p->revision = claim->revision;
+    (void)snprintf(p->tenant, sizeof p->tenant, "%s", claim->tenant ? claim->tenant : "");
     p->left_ms = claim->left_ms;
     p->plan = (struct store_commit_plan){
         .token = p->token,
@@ -167,6 +168,11 @@ static enum plan_state wait_for_provider(struct plan *p, int64_t wait_ms)
     return next;
 }
 
+static bool is_limited(const struct model_def *model)
+{
+    return model->limits.requests_per_minute > 0 || model->limits.tokens_per_minute > 0;
+}
+
 static enum plan_state load_answer(struct plan *p, const struct plan_event *ev)
 {
     if (ev->outcome == RETRY)
@@ -198,11 +204,58 @@ static enum plan_state load_answer(struct plan *p, const struct plan_event *ev)
         return give_back(p);
     }
     switch (plan_prompt_make(p, is_last_step(p))) {
-    case PLAN_PROMPT_READY: return PLAN_THINK;
+    case PLAN_PROMPT_READY: return is_limited(p->model->def) ? PLAN_QUOTA : PLAN_THINK;
     case PLAN_PROMPT_READ_AGAIN: return PLAN_CLAIM;
     case PLAN_PROMPT_REFUSED: break;
     }
     return commit_with(p, STORE_PLAN_FAIL, "prompt_too_large", p->why.text);
+}
+
+/* ---- quota ------------------------------------------------------------------------ */
+
+static struct store_quota quota_of(const struct model_def *model)
+{
+    return (struct store_quota){
+        .base_url = model->base_url,
+        .secret = model->api_key_secret,
+        .requests_per_minute = model->limits.requests_per_minute,
+        .tokens_per_minute = model->limits.tokens_per_minute,
+    };
+}
+
+static void quota_enter(struct plan *p)
+{
+    struct store_quota request = quota_of(p->model->def);
+    request.run = p->run;
+    request.tenant = p->tenant;
+    request.tokens = p->estimate;
+    p->ports->quota(p->ports->self, p, p->ticket, &request);
+}
+
+/* Limits that cannot be asked for hold nobody up: the provider keeps them, too. */
+static enum plan_state quota_answer(struct plan *p, const struct plan_event *ev)
+{
+    if (ev->outcome == OK && ev->wait_ms > 0)
+        return wait_for_provider(p, ev->wait_ms);
+    p->taken = ev->outcome == OK ? p->estimate : 0;
+    return PLAN_THINK;
+}
+
+/* What was used is put right, and a pause that the provider wants is everybody's. */
+static void settle(struct plan *p)
+{
+    const struct model_reply *reply = p->reply;
+    const struct model_usage *usage = &reply->usage;
+    struct store_quota request = quota_of(p->model->def);
+    if (!is_limited(p->model->def))
+        return;
+    if (usage->tokens_in > 0 || usage->tokens_out > 0)
+        request.settle = (usage->tokens_in > 0 ? usage->tokens_in : 0) +
+                         (usage->tokens_out > 0 ? usage->tokens_out : 0) - p->taken;
+    if (reply->outcome == RETRY && strcmp(reply->code, "rate_limited") == 0)
+        request.pause_ms = reply->retry_after_ms > 0 ? reply->retry_after_ms : 0;
+    if (request.settle != 0 || request.pause_ms > 0)
+        p->ports->settle(p->ports->self, &request);
 }
 
 /* ---- think ------------------------------------------------------------------------ */
@@ -291,6 +344,7 @@ static enum plan_state think_answer(struct plan *p, const struct plan_event *ev)
     FAULT_POINT(PLANNER_AFTER_MODEL_CALL);
     p->reply = ev->reply;
     count_usage(p);
+    settle(p);
     if (p->reply->outcome != OK)
         return think_failed(p);
     struct store_item *items;
@@ -411,7 +465,8 @@ static void done_enter(struct plan *p)
 /* clang-format off */
 static const struct plan_step steps[PLAN_STATES] = {
     [PLAN_CLAIM]  = { "claim",  claim_enter,  claim_answer,  TO(PLAN_CLAIM) | TO(PLAN_LOAD) | TO(PLAN_COMMIT) | TO(PLAN_DONE) },
-    [PLAN_LOAD]   = { "load",   load_enter,   load_answer,   TO(PLAN_LOAD) | TO(PLAN_CLAIM) | TO(PLAN_THINK) | TO(PLAN_COMMIT) | TO(PLAN_DONE) },
+    [PLAN_LOAD]   = { "load",   load_enter,   load_answer,   TO(PLAN_LOAD) | TO(PLAN_CLAIM) | TO(PLAN_QUOTA) | TO(PLAN_THINK) | TO(PLAN_COMMIT) | TO(PLAN_DONE) },
+    [PLAN_QUOTA]  = { "quota",  quota_enter,  quota_answer,  TO(PLAN_THINK) | TO(PLAN_COMMIT) | TO(PLAN_DONE) },
     [PLAN_THINK]  = { "think",  think_enter,  think_answer,  TO(PLAN_COMMIT) | TO(PLAN_DONE) },
     [PLAN_COMMIT] = { "commit", commit_enter, commit_answer, TO(PLAN_COMMIT) | TO(PLAN_RING) | TO(PLAN_DONE) },
     [PLAN_RING]   = { "ring",   ring_enter,   NULL,          TO(PLAN_DONE) },
@@ -491,7 +546,7 @@ void plan_resume(struct plan *p, const struct plan_event *ev)
 void plan_cancel(struct plan *p)
 {
     p->stop = PLAN_GIVE_BACK;
-    if (p->state != PLAN_LOAD && p->state != PLAN_THINK)
+    if (p->state != PLAN_LOAD && p->state != PLAN_QUOTA && p->state != PLAN_THINK)
         return;
     p->ports->forget(p->ports->self, p);
     FAULT_POINT(PLANNER_AFTER_CANCEL);
@@ -501,7 +556,7 @@ void plan_cancel(struct plan *p)
 void plan_drain(struct plan *p)
 {
     p->stop = PLAN_GIVE_BACK;
-    if (p->state == PLAN_LOAD)
+    if (p->state == PLAN_LOAD || p->state == PLAN_QUOTA)
         plan_cancel(p);
 }
 

@@ -47,11 +47,14 @@
 #include <stdint.h>
 #include <stdio.h>
 
+enum { PLAN_TENANT_SIZE = 129 };
+
 #define PLAN_SCRATCH_BYTES ((size_t)96 << 20)
 
 enum plan_state {
     PLAN_CLAIM,
     PLAN_LOAD,
+    PLAN_QUOTA, /* only if the model has limits */
     PLAN_THINK,
     PLAN_COMMIT,
     PLAN_RING,
@@ -72,6 +75,7 @@ struct plan_event {
     const struct registry_agent *agent;     /* of load; must stay valid until the end */
     struct model_reply *reply;              /* of think; the plan's from here on */
     const struct store_plan_commit *commit; /* of commit */
+    int64_t wait_ms;                        /* of quota: 0, go on */
 };
 
 /* How the machine sees the world.  Operations answer once, by plan_resume() with
@@ -81,6 +85,8 @@ struct plan_ports {
     void (*claim)(void *self, struct plan *p, unsigned ticket,
                   const struct store_claim_plan *request);
     void (*load)(void *self, struct plan *p, unsigned ticket, int64_t revision);
+    /* May the model be asked now, as far as its provider's limits go? */
+    void (*quota)(void *self, struct plan *p, unsigned ticket, const struct store_quota *request);
     void (*think)(void *self, struct plan *p, unsigned ticket,
                   const struct model_call_request *request);
     void (*commit)(void *self, struct plan *p, unsigned ticket,
@@ -93,6 +99,8 @@ struct plan_ports {
     void (*ring)(void *self, const struct doorbell *d);
     void (*announce)(void *self, int64_t event_id);
     void (*retry_in)(void *self, const struct uuid *run, int64_t delay_ms);
+    /* What a call has used beyond what was taken; nobody waits for an answer. */
+    void (*settle)(void *self, const struct store_quota *request);
     /* 0: this model may be asked now; else its provider is left alone for so long. */
     int64_t (*blocked_ms)(void *self, const struct model_def *model);
     enum outcome (*secret)(void *self, const char *name, const char **value, struct error *err);
@@ -120,6 +128,7 @@ struct plan {
     int model_at; /* place of the model among the agent's */
     int failures; /* of its calls in this step */
     int64_t revision, left_ms;
+    char tenant[PLAN_TENANT_SIZE];
 
     struct history_cache *cache;
     struct history *history; /* of the run, while we have it */
@@ -128,6 +137,7 @@ struct plan {
     struct context context;           /* what of the run the prompt shows */
     bool view_moved;                  /* by us: the claim does not say it any more */
     int64_t estimate;                 /* tokens of the prompt */
+    int64_t taken;                    /* of the provider's, for this call */
     struct arena scratch;
 
     const struct registry_agent *agent;

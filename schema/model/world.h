@@ -22,6 +22,9 @@
  * somebody will look before the run's own deadline; a moment that is waited for
  * (send_by, the end of a suspension) is a condition, or may come at any time.
  *
+ * Left out: places and queued runs (0010_admission.sql), and limits of providers: a
+ * run of the model always has a place.
+ *
  * Sub-agents and approvals are not in the SQL yet.  tree.c and the verbs
  * APPROVE, DENY and EXPIRE say what sections 6 and 8 of the design ask of them.
  *

@@ -1,4 +1,4 @@
-"""meet_places.py -- of encounters.py: who frees a place, who takes it, and who comes in between."""
+"""meet_places.py -- of encounters.py: who frees a place, who takes it, and who comes in between; and the same for requests of a key."""
 
 import uuid
 
@@ -193,3 +193,23 @@ def who_waits_for_a_person_holds_no_place_and_takes_one_when_it_wakes(m):
     same(m.do(t.accept()).answer, "queued")
     m.do(t.final(t.runs[1]))
     same((t.admitted(m.look(*ADMIT)), t.counted()), ([], (1, 1)))
+
+
+def take(key, run):
+    """One request of a key that allows five a minute: one at once."""
+    return ("SELECT * FROM pawl.take_quota(ARRAY[%s],ARRAY[NULL],ARRAY[5]::bigint[],ARRAY[0]::bigint[],ARRAY[%s]::uuid[],ARRAY['t'],"
+            "ARRAY[0]::bigint[],ARRAY[0]::bigint[],ARRAY[0]::bigint[])", (key, run))
+
+
+@test
+def two_planners_for_the_last_request_of_a_key(m):
+    key = str(uuid.uuid4())
+    rows = m.in_order(take(key, uuid.uuid4()), take(key, uuid.uuid4()), take(key, uuid.uuid4()))
+    first, *others = [r[0].wait_ms for r in rows]
+    same((first, sorted(round(wait / 12000) for wait in others)), (0, [1, 2]))  # one every twelve seconds, in whichever order they came
+
+
+@test
+def a_request_that_was_taken_by_who_died_in_the_statement_is_there_for_the_next(m):
+    key = str(uuid.uuid4())
+    same([r.wait_ms for r in m.undone(take(key, uuid.uuid4()), take(key, uuid.uuid4()))], [0])

@@ -146,6 +146,7 @@ static void port_claim(void *self, struct plan *p, unsigned ticket,
     claim.epoch = 1;
     claim.version = w->version;
     claim.revision = 1;
+    claim.tenant = "ann";
     claim.model_at = w->model_at;
     claim.failures = w->failures;
     claim.left_ms = 60000;
@@ -344,6 +345,30 @@ static void port_retry_in(void *self, const struct uuid *run, int64_t delay_ms)
     w->retry_in_ms = delay_ms;
 }
 
+static void port_quota(void *self, struct plan *p, unsigned ticket,
+                       const struct store_quota *request)
+{
+    struct world *w = self;
+    if (!alive(w))
+        return;
+    assert_true(uuid_eq(&request->run, &p->run));
+    assert_string_equal(request->tenant, "ann");
+    w->quotas++;
+    w->quota_tokens = request->tokens;
+    struct plan_event *ev = answer(w, 5, ticket);
+    ev->wait_ms = w->quota_wait_ms;
+    ev->outcome = w->quota_says;
+}
+
+static void port_settle(void *self, const struct store_quota *request)
+{
+    struct world *w = self;
+    assert_true(uuid_is_nil(&request->run));
+    w->settled = request->settle;
+    w->pause_ms = request->pause_ms;
+    w->settles++;
+}
+
 static int64_t port_blocked_ms(void *self, const struct model_def *model)
 {
     return ((struct world *)self)->blocked_ms[model == &world_other_model];
@@ -388,6 +413,8 @@ struct plan_ports ports_of(struct world *w)
                                 .later = port_later,
                                 .forget = port_forget,
                                 .blocked_ms = port_blocked_ms,
+                                .quota = port_quota,
+                                .settle = port_settle,
                                 .ring = port_ring,
                                 .announce = port_announce,
                                 .retry_in = port_retry_in,

@@ -51,7 +51,11 @@ struct world {
     int64_t retry_after_ms;
     int64_t blocked_ms[2]; /* by model */
     int said;              /* so many final answers come after somebody said something */
-    int empty_turns;       /* the model says nothing so often first */
+    int64_t quota_wait_ms; /* what the provider's limits want */
+    enum outcome quota_says;
+    int quotas, settles; /* what became of it */
+    int64_t quota_tokens, settled, pause_ms;
+    int empty_turns; /* the model says nothing so often first */
     enum outcome commit_says;
     int refuse_commits;
     enum store_claim_answer claim_says;
