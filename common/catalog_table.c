@@ -131,54 +131,6 @@ static const char *const dialect_words[] = { "openai_chat", "openai_responses", 
 _Static_assert(MODEL_OPENAI_CHAT == 0 && MODEL_OPENAI_RESPONSES == 1 && MODEL_ANTHROPIC == 2,
                "dialect_words are in the order of enum model_dialect");
 
-static const struct field price_rows[] = {
-    { .name = "input",
-      .type = FIELD_MONEY,
-      .required = true,
-      .offset = offsetof(struct model_price, input_micros),
-      .help = "For a million tokens of input.",
-      .example = "2.5" },
-    { .name = "cached_input",
-      .type = FIELD_MONEY,
-      .offset = offsetof(struct model_price, cached_input_micros),
-      .help = "For a million tokens of input that the provider had in its cache; absent: as input.",
-      .example = "0.25" },
-    { .name = "cache_write",
-      .type = FIELD_MONEY,
-      .offset = offsetof(struct model_price, cache_write_micros),
-      .help =
-          "For a million tokens of input that the provider wrote to its cache; absent: as input.",
-      .example = "3.75" },
-    { .name = "output",
-      .type = FIELD_MONEY,
-      .required = true,
-      .offset = offsetof(struct model_price, output_micros),
-      .help = "For a million tokens of output.",
-      .example = "10" },
-};
-static const struct field_table price_table = FIELD_TABLE_OF("'price'", price_rows);
-
-static const struct field model_limit_rows[] = {
-    { .name = "requests_per_minute",
-      .type = FIELD_INT,
-      .otherwise = "0",
-      .offset = offsetof(struct model_limits, requests_per_minute),
-      .min = 0,
-      .max = 1000000000,
-      .help = "Model calls in any minute. 0: no limit.",
-      .example = "500" },
-    { .name = "tokens_per_minute",
-      .type = FIELD_INT,
-      .otherwise = "0",
-      .offset = offsetof(struct model_limits, tokens_per_minute),
-      .min = 0,
-      .max = 1000000000,
-      .help = "Tokens in any minute, of prompts and answers: taken as estimated before a call, put "
-              "right after it. 0: no limit.",
-      .example = "200000" },
-};
-static const struct field_table model_limit_table = FIELD_TABLE_OF("'limits'", model_limit_rows);
-
 static const struct field model_rows[] = {
     { .name = "dialect",
       .type = FIELD_ENUM,
@@ -284,14 +236,14 @@ static const struct field model_rows[] = {
     { .name = "limits",
       .type = FIELD_TABLE,
       MODEL(limits),
-      .table = &model_limit_table,
+      .table = &catalog_limits_table,
       .help = "What the provider allows this key (`base_url` and `api_key`), over the whole fleet; "
               "models "
               "with the same key should say the same." },
     { .name = "price",
       .type = FIELD_TABLE,
       MODEL(price),
-      .table = &price_table,
+      .table = &catalog_price_table,
       .help = "Money per million tokens, in whatever currency you count; absent: cost is not "
               "counted." },
 };

@@ -9,6 +9,7 @@
 
 #include "common/catalog.h"
 
+extern const struct field_table catalog_price_table, catalog_limits_table; /* parts of a model */
 extern const struct field_table catalog_model_table; /* into a struct model_def */
 extern const struct field_table catalog_tool_table;  /* into a struct tool_def */
 

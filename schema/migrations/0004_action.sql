@@ -239,10 +239,9 @@ RETURNS TABLE (run_id uuid, next_step int, open_calls int, parallel int)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    v_grace bigint;
+    v_grace bigint := (SELECT x.ring_grace_ms FROM settings x);
     v_woke  boolean;
 BEGIN
-    SELECT x.ring_grace_ms INTO v_grace FROM settings x;
     FOR run_id, next_step, open_calls, parallel, v_woke IN
         UPDATE agent_runs r
         SET open_calls = r.open_calls - u.closed,
