@@ -61,7 +61,10 @@ void got_accept(void *arg, enum outcome outcome, const struct store_accepted *a,
 void got_plan(void *arg, enum outcome outcome, const struct store_plan_claim *claim,
               const struct error *err)
 {
-    static const char *const kinds[] = { "context", "input", "item", "result" };
+    static const char *const kinds[] = {
+        [STORE_ROW_CONTEXT] = "context", [STORE_ROW_INPUT] = "input",   [STORE_ROW_ITEM] = "item",
+        [STORE_ROW_SAID] = "said",       [STORE_ROW_RESULT] = "result",
+    };
     struct got *g = arg;
     size_t n = 0;
     note(g, outcome, err);
