@@ -316,6 +316,11 @@ static enum outcome read_priority(struct reading *r, const json_t *body, json_t 
     return OK;
 }
 
+static bool is_amount(double value, double most)
+{
+    return value >= 0.5 && value <= most;
+}
+
 /* {"tokens": 100000, "cost": 2.5}: each of them may be left out. */
 static enum outcome read_budget(struct reading *r, const json_t *body, json_t *asked)
 {
@@ -333,10 +338,10 @@ static enum outcome read_budget(struct reading *r, const json_t *body, json_t *a
         return refuse(r, REQUEST_WRONG_TYPE, "field 'budget.cost' must be a number such as 2.5");
     double micros = cost ? json_number_value(cost) * 1e6 : 1;
     int64_t count = tokens ? json_integer_value(tokens) : 1;
-    if (count < 1 || count > BUDGET_TOKENS_MAX)
+    if (!is_amount((double)count, (double)BUDGET_TOKENS_MAX))
         return refuse(r, REQUEST_BAD_VALUE, "field 'budget.tokens' must be from 1 to %" PRId64,
                       BUDGET_TOKENS_MAX);
-    if (!(micros >= 0.5 && micros <= (double)TEXT_MONEY_MAX_MICROS))
+    if (!is_amount(micros, (double)TEXT_MONEY_MAX_MICROS))
         return refuse(r, REQUEST_BAD_VALUE,
                       "field 'budget.cost' must be from 0.000001 to 1000000000");
     r->out->budget_tokens = tokens ? count : 0;

@@ -251,8 +251,7 @@ BEGIN
             failures = CASE WHEN r.open_calls = u.last THEN 0 ELSE r.failures END,
             deaths = CASE WHEN r.open_calls = u.last THEN 0 ELSE r.deaths END,
             status = CASE WHEN r.open_calls > u.closed AND r.waiting_calls + u.waiting = r.open_calls - u.closed
-                          THEN 'suspended'
-                          WHEN r.open_calls = 0 THEN r.status ELSE 'running' END, -- a late result: it may wait for a budget by now
+                          THEN 'suspended' WHEN r.open_calls = 0 THEN r.status ELSE 'running' END, -- a late result: it may wait for a budget
             due_at = least(CASE WHEN r.open_calls = u.last THEN soon(v_grace)
                                 WHEN r.open_calls > r.parallel THEN clock_timestamp() -- a place is free for the next call
                                 ELSE least(r.due_at, u.due) END, r.deadline),

@@ -14,6 +14,7 @@ def limited(m, tokens, children=0):
     kids = m.look("INSERT INTO pawl.agent_runs (run_id, root_id, parent_id, parent_step, parent_index, revision, agent, tenant, class, due_at, deadline, "
                   "budgeted) SELECT pawl.uuid7_at(r.created_at), r.root_id, r.run_id, 1, n, r.revision, r.agent, r.tenant, r.class, clock_timestamp(), "
                   "r.deadline, true FROM pawl.agent_runs r, generate_series(1, %s) n WHERE r.run_id = %s RETURNING run_id", children, run)
+    m.look("INSERT INTO pawl.place_notes VALUES ('meet', 't', %s, 0) RETURNING 1", children)  # each child holds a place
     m.look("INSERT INTO pawl.call_sizes SELECT revision, 2, 1 FROM pawl.agent_runs WHERE run_id = %s ON CONFLICT (revision) DO UPDATE SET tokens = 2 RETURNING 1", run)
     return [run] + [k.run_id for k in kids]
 
