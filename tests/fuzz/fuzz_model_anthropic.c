@@ -2,40 +2,13 @@
  * fuzz_model_anthropic.c -- any bytes in the dialect "Anthropic messages", in any cut,
  * give the same reply in bounded memory; what is accepted can be sent back: the request
  * is JSON, has the content's blocks and what the API wants, and only grows.
- *
- * The first byte chooses the content type and the size of the pieces; the rest is
- * the answer.
  */
 #include "common/json.h"
-#include "common/text.h"
 #include "planner/model_anthropic.h"
 #include "planner/model_anthropic_message.h"
-#include "planner/reader.h"
+#include "tests/fuzz/model_answers.h"
 
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-enum { LIMIT = 8 * 1024, REPLY_LIMIT = 256 * 1024, BODY_LIMIT = 1024 * 1024 };
-
-static void must(bool holds)
-{
-    if (!holds)
-        abort();
-}
-
-static struct model_reply *read_answer(const char *type, const char *bytes, size_t n, size_t piece)
-{
-    const struct reader_options options = { LIMIT, "pawl_1", "sk-secret", { 0 } };
-    struct reader *r = reader_new(&anthropic, &options, type);
-    enum outcome outcome = OK;
-    for (size_t at = 0; at < n && outcome == OK; at += piece)
-        outcome = reader_feed(r, bytes + at, piece < n - at ? piece : n - at);
-    struct model_reply *reply = model_reply_new(REPLY_LIMIT);
-    reader_finish(r, true, reply);
-    reader_free(r);
-    return reply;
-}
+enum { BODY_LIMIT = 1024 * 1024 };
 
 static json_t *read_json(const char *text, size_t n)
 {
@@ -48,11 +21,6 @@ static json_t *read_json(const char *text, size_t n)
 static bool is_type(const json_t *block, const char *type)
 {
     return strcmp(json_str_or(block, "type", ""), type) == 0;
-}
-
-static void check_text(const char *text)
-{
-    must(text && text_is_utf8(text, strlen(text)));
 }
 
 /* The next block of this type, whose item is looked at. */
@@ -142,10 +110,8 @@ static void check_request(const struct model_reply *r, const json_t *content, bo
 
 static void check(const struct model_reply *r)
 {
-    if (r->outcome != OK) {
-        must(r->code && *r->error.text && !strstr(r->error.text, "sk-secret"));
+    if (check_failure(r))
         return;
-    }
     json_t *raw = read_json(r->raw, r->raw_n);
     must((r->end == REPLY_END_PAUSE) == anthropic.is_open(r->raw, r->raw_n));
     const json_t *content = r->end == REPLY_END_PAUSE ? json_arr(raw, "content") : raw;
@@ -159,19 +125,6 @@ static void check(const struct model_reply *r)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const types[] = { "text/event-stream", "application/json", "" };
-    if (size < 1)
-        return 0;
-    const char *type = types[data[0] % 3], *bytes = (const char *)data + 1;
-    size_t n = size - 1;
-    struct model_reply *whole = read_answer(type, bytes, n, n ? n : 1);
-    struct model_reply *cut = read_answer(type, bytes, n, 1 + data[0] / 3 % 32);
-    check(whole);
-    must(whole->outcome == cut->outcome && whole->item_count == cut->item_count &&
-         whole->end == cut->end && whole->usage.tokens_in == cut->usage.tokens_in);
-    must(whole->outcome != OK ||
-         (whole->raw_n == cut->raw_n && memcmp(whole->raw, cut->raw, cut->raw_n) == 0));
-    model_reply_free(whole);
-    model_reply_free(cut);
+    fuzz_answer(&anthropic, data, size, check);
     return 0;
 }

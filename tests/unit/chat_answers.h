@@ -26,16 +26,6 @@
 #define SSE_TYPE "text/event-stream; charset=utf-8"
 #define JSON_TYPE "application/json"
 
-enum { ANSWER_LIMIT = 64 * 1024 };
-
-struct piece {
-    const char *bytes;
-    size_t n;
-};
-
-struct model_reply *read_pieces(const char *type, const struct piece *pieces, size_t count,
-                                bool whole);
-
 /* The reply to these bytes, whatever their cuts. */
 struct model_reply *read_answer(const char *type, const char *text, bool whole);
 struct model_reply *read_stream(const char *text); /* as SSE_TYPE, to its end */

@@ -6,6 +6,7 @@
 
 #include "common/buf.h"
 #include "tests/unit/chat_answers.h"
+#include "tests/unit/cut_answers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -74,8 +75,8 @@ static void deep_nesting_is_refused(void **state)
     for (int i = 0; i < 5000; i++)
         buf_putc(&text, '[');
     buf_puts(&text, "\n\n");
-    struct piece all = { text.data, text.len };
-    struct model_reply *r = read_pieces(SSE_TYPE, &all, 1, true);
+    struct model_reply *r =
+        cut_read(&openai_chat, SSE_TYPE, text.data, text.len, text.len, text.len, true);
     assert_int_equal(r->outcome, RETRY);
     assert_string_equal(r->code, "bad_answer");
     model_reply_free(r);
@@ -93,7 +94,7 @@ static void a_large_answer_is_bounded(void **state)
             "{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"01234567890123456\"}}]}"),
     };
     for (size_t i = 0; i < sizeof streams / sizeof *streams; i++) {
-        const struct reader_options options = { ANSWER_LIMIT, "p", NULL, { 0 } };
+        const struct reader_options options = { CUT_LIMIT_BYTES, "p", NULL, { 0 } };
         struct reader *r = reader_new(&openai_chat, &options, SSE_TYPE);
         size_t fed = 0;
         while (fed < 100000 && reader_feed(r, streams[i], strlen(streams[i])) == OK)
@@ -108,7 +109,7 @@ static void a_large_answer_is_bounded(void **state)
     }
     static const char *const endless[] = { "{\"x\":\"", "data: ", ":" };
     for (size_t i = 0; i < sizeof endless / sizeof *endless; i++) { /* no line ever ends */
-        const struct reader_options options = { ANSWER_LIMIT, "p", NULL, { 0 } };
+        const struct reader_options options = { CUT_LIMIT_BYTES, "p", NULL, { 0 } };
         struct reader *r = reader_new(&openai_chat, &options, i == 0 ? JSON_TYPE : SSE_TYPE);
         size_t fed = 0;
         enum outcome outcome = reader_feed(r, endless[i], strlen(endless[i]));
