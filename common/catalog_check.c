@@ -310,8 +310,8 @@ static enum outcome check_fallback(const struct agent_source *source, const stru
     if (fallback && source->fallback_models.count == 0)
         return yaml_fail(err, fallback,
                          "'fallback' names no models; add `models: [NAME]`, or remove it");
-    for (size_t i = 0; i < source->fallback_models.count; i++)
-        if (strcmp(source->fallback_models.items[i], source->model) == 0)
+    for (size_t i = 0; list && i < list->count; i++)
+        if (strcmp(list->items[i]->text, source->model) == 0)
             return yaml_fail(err, list->items[i],
                              "'fallback' names '%.63s', which is the agent's own model; remove it",
                              source->model);

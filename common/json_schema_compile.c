@@ -264,7 +264,7 @@ static enum outcome follow_links(struct compiler *c)
 
 enum { TOO_HIGH = -1 };
 
-static int height_of(const struct node *node, int depth);
+static int height_of(const struct node *constant, int depth);
 
 /* NOLINTBEGIN(misc-no-recursion): JSON_SCHEMA_DEPTH_MAX deep */
 static int highest(const struct node *const *list, size_t count, int depth)

@@ -216,7 +216,7 @@ static void on_silence(void *arg)
 /* The echo comes at the beginning, twice, and at the end. */
 static size_t answer_limit(const struct model_call *c)
 {
-    size_t echo = c->dialect->echoes ? 3 * READER_ECHO_FACTOR * c->request_bytes : 0;
+    size_t echo = c->dialect->echoes ? (size_t)3 * READER_ECHO_FACTOR * c->request_bytes : 0;
     size_t output = c->options.output_limit_bytes, room = STREAM_ROOM_BYTES + echo;
     size_t most = (SIZE_MAX - room) / STREAM_OVERHEAD;
     return (output < most ? output : most) * STREAM_OVERHEAD + room;

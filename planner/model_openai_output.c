@@ -57,7 +57,7 @@ bool openai_item_says(const json_t *item, enum reply_item_type *type, struct buf
 
 static bool add_said(struct model_reply *reply, const json_t *item)
 {
-    enum reply_item_type type;
+    enum reply_item_type type = REPLY_TEXT;
     struct buf text;
     buf_init(&text, SIZE_MAX);
     bool fits =

@@ -4,7 +4,6 @@
 
 #include <math.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -36,24 +35,17 @@ static double go_duration_ms(const char *text)
 static double time_from_now_ms(const char *text, int64_t now_wall_ms)
 {
     struct tm tm = { 0 };
-    int n = 0, zone_h = 0, zone_m = 0;
-    char sign = 'Z';
     double fraction = 0;
-    if (sscanf(text, "%4d-%2d-%2d%*[Tt ]%2d:%2d:%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
-               &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &n) != 6)
-        return -1;
-    text += n;
-    if (*text == '.') {
+    const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (rest && *rest == '.') {
         char *end;
-        fraction = strtod(text, &end);
-        text = end;
+        fraction = strtod(rest, &end);
+        rest = end;
     }
-    if (sscanf(text, "%c%2d:%2d", &sign, &zone_h, &zone_m) < 1 || !strchr("Zz+-", sign))
+    if (!rest || !strptime(rest, "%z", &tm))
         return -1;
-    tm.tm_year -= 1900;
-    tm.tm_mon -= 1;
-    int zone_s = (sign == '-' ? -60 : 60) * (60 * zone_h + zone_m);
-    double at_ms = ((double)timegm(&tm) - zone_s + fraction) * 1000;
+    long east_s = tm.tm_gmtoff;
+    double at_ms = ((double)(timegm(&tm) - east_s) + fraction) * 1000;
     double wait_ms = at_ms - (double)now_wall_ms;
     return wait_ms > 0 ? wait_ms : 0;
 }

@@ -105,9 +105,9 @@ static void assert_messages(struct request *q, const char *expected)
     release(q);
 }
 
-#define ITEM_TEXT(words)                     \
-    {                                        \
-        .type = REPLY_TEXT, .content = words \
+#define ITEM_TEXT(words)                       \
+    {                                          \
+        .type = REPLY_TEXT, .content = (words) \
     }
 #define ITEM_CALL(id, name, text)                                                 \
     {                                                                             \
