@@ -362,9 +362,10 @@ static bool fits(struct check *c, const struct node *node, const json_t *value,
 }
 /* NOLINTEND(misc-no-recursion) */
 
-/* NOLINTNEXTLINE(readability-non-const-parameter): it is counted down by who looks */
+/* NOLINTBEGIN(readability-non-const-parameter): `work` is counted down on the way */
 enum outcome json_schema_check(const struct json_schema *s, const json_t *value, const char *whole,
                                int64_t *work, char why[JSON_SCHEMA_WHY_SIZE])
+/* NOLINTEND(readability-non-const-parameter) */
 {
     struct check c = { .work = work, .whole = whole, .why = why, .nearest = -1 };
     why[0] = '\0';
