@@ -47,11 +47,13 @@ CREATE TABLE pawl.place_notes (
 CREATE INDEX place_notes_of ON pawl.place_notes (class, tenant);
 
 CREATE INDEX agent_runs_queue ON pawl.agent_runs (class, tenant, priority DESC, run_id) WHERE status = 'queued';
+CREATE INDEX agent_runs_waiting ON pawl.agent_runs (class, not_before) WHERE not_before IS NOT NULL;
 CREATE INDEX agent_runs_oldest ON pawl.agent_runs (class, run_id) WHERE status = 'queued';
 
 -- How many runs of a class may be in progress: as many as its living planners
--- can plan for at once.  So whoever comes meets at most one model call of
--- another's run in each place of the fleet.
+-- can plan for at once, and beside them those that wait for their provider.  So
+-- whoever comes meets at most one model call of another's run in each place of
+-- the fleet, and a provider that is away for an hour keeps nobody's place.
 CREATE FUNCTION pawl.class_limit(p_class text) RETURNS int
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -62,7 +64,8 @@ BEGIN
         SELECT least(sum(w.capacity), 1000000) INTO v_limit FROM workers w
         WHERE w.state = 'alive' AND w.kind = 'planner' AND w.class = p_class HAVING count(*) > 0;
     END IF;
-    RETURN coalesce(v_limit, 100); -- nobody is there yet
+    RETURN coalesce(v_limit, 100) -- nobody is there yet
+           + (SELECT count(*) FROM agent_runs r WHERE r.class = p_class AND r.not_before > clock_timestamp() AND r.status = 'running');
 END
 $$;
 

@@ -98,6 +98,15 @@ END
 $$;
 SELECT is(t.order_of(), '0.1 9.4 0.3 0.5 -1.2 ', 'higher priority first, then age; a priority out of bounds is the bound');
 
+-- who waits for a provider keeps nobody from beginning
+SELECT class_limit('default') AS places \gset
+SELECT t.ask('patient', 1) AS _ \gset
+UPDATE agent_runs SET not_before = clock_timestamp() + interval '1 h' WHERE tenant = 'patient' AND status = 'running';
+SELECT is(class_limit('default'), :places + 1, 'its class has one place more');
+UPDATE agent_runs SET not_before = clock_timestamp() - interval '1 s' WHERE tenant = 'patient' AND status = 'running';
+SELECT is(class_limit('default'), :places, 'until its time has come');
+SELECT t.end_some('patient', 1) AS _ \gset
+
 -- a run that waits has its deadline
 SELECT is((SELECT concurrency FROM set_tenant('late', NULL, 1, 'ann')), 1, 'one at a time');
 SELECT is(t.ask('late', 1) || '; ' || t.ask('late', 1, 0, clock_timestamp() + interval '100 ms'), 'accepted 1; queued 1', 'a run with little time waits');

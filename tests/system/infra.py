@@ -32,6 +32,7 @@ elif ASAN or os.environ.get("PAWL_TEST_KAFKA"):
     WHY_NOT = "measures, which is done once, on the dev build"
 else:
     WHY_NOT = ""
+takes_long = pytest.mark.skipif(not LONG, reason="takes half a minute or more; runs with ./dev test --long")
 long_only = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 
 HEADINGS = ("fault", "lasted", "without progress", "going on after its end", "steps/s before, after", "lost", "doubled",

@@ -13,6 +13,7 @@ import urllib.request
 
 import pytest
 from dev_stack import BUILD, ROOT, DevStack
+from infra import takes_long
 from waiting import wait_until
 
 DEMO, FIRST = ROOT / "examples" / "demo", ROOT / "examples" / "first-agent"
@@ -190,6 +191,7 @@ def test_the_demo_ends_with_no_duplicate_and_nothing_lost():
     assert seconds < 60
 
 
+@takes_long
 def test_the_demo_with_two_of_each():
     output, _ = play("--planners", "2", "--executors", "2")
     check_demo(output)

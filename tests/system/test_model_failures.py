@@ -1,5 +1,6 @@
 """Models that fail: others that are asked instead, and providers that are left alone."""
 
+from infra import takes_long
 from model import Call, Reply, Say, Status
 from waiting import wait_until
 
@@ -69,6 +70,7 @@ def test_a_dead_provider_is_left_alone_and_found_again(running):
     assert is_open() == 0
 
 
+@takes_long
 def test_without_another_model_a_run_waits_for_its_provider(running):
     """It uses up no attempt while nobody is asked."""
     running.publish(model={"attempts": 6})

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 
+from infra import takes_long
 from model import Call, Hang, Reply, Say, Status, Streamed
 from waiting import stays, wait_until
 
@@ -270,6 +271,7 @@ def test_a_step_that_kills_planners_ends(stack):
     stack.run("fine").wait(timeout=60)
 
 
+@takes_long
 def test_a_request_that_kills_planners_becomes_a_dead_letter(stack):
     stack.kafka.start()
     planner = stack.planner(start=False)

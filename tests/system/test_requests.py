@@ -194,7 +194,7 @@ def test_the_life_of_a_run_is_announced(stack):
 @pytest.mark.parametrize("end", ["failed", "cancelled"])
 def test_every_end_is_announced(stack, end):
     stack.up()
-    stack.publish(tools={"send": {"timeout": "60s", "on_unknown": "ask"}}, agent={"limits": {"steps": 1}})
+    stack.publish(tools={"send": {"timeout": "60s", "on_unknown": "ask"}}, agent={"limits": {"steps": 2}})
     stack.tools.behave("send", CloseWithoutAnswer())
     stack.model.script(Call(("send", {"n": 1})), Call(("send", {"n": 2})))
     run = stack.run().wait("suspended")
