@@ -237,3 +237,11 @@ const char *text_bounded(char *out, size_t out_size, const char *s, size_t n)
     out[used] = '\0';
     return out;
 }
+
+bool text_is_one_of(const char *text, const char *const *words)
+{
+    for (; text && *words; words++)
+        if (strcmp(text, *words) == 0)
+            return true;
+    return false;
+}

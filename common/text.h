@@ -48,4 +48,7 @@ void text_format_size(size_t bytes, char out[TEXT_NUMBER_SIZE]);
  * Returns out, so that it can stand in an argument list.  out_size >= 4.    */
 const char *text_bounded(char *out, size_t out_size, const char *s, size_t n);
 
+/* Is it one of these words?  `words` ends with NULL; NULL is none of them. */
+bool text_is_one_of(const char *text, const char *const *words);
+
 #endif

@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/metrics.h"
+#include "common/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -93,13 +94,8 @@ static bool is_providers_fault(const struct model_reply *reply)
 {
     static const char *const faults[] = { "unreachable",    "timeout",    "connection_lost",
                                           "provider_error", "overloaded", "answer_cut",
-                                          "bad_answer" };
-    if (reply->outcome != RETRY)
-        return false;
-    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
-        if (strcmp(reply->code, faults[i]) == 0)
-            return true;
-    return false;
+                                          "bad_answer",     NULL };
+    return reply->outcome == RETRY && text_is_one_of(reply->code, faults);
 }
 
 static void leave_alone(struct breaker *it, int64_t now_ms)

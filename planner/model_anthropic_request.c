@@ -2,6 +2,7 @@
 
 #include "common/json.h"
 #include "common/memory.h"
+#include "common/text.h"
 #include "planner/json_text.h"
 #include "planner/model_anthropic.h"
 #include "planner/model_anthropic_message.h"
@@ -52,12 +53,9 @@ static bool add_member(struct buf *body, const char *key, const json_t *value)
 /* What begin() or close() write by themselves. */
 static bool is_ours(const char *key)
 {
-    static const char *const ours[] = { "model",  "messages",    "tools",
-                                        "system", "tool_choice", "thinking" };
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        if (strcmp(key, ours[i]) == 0)
-            return true;
-    return false;
+    static const char *const ours[] = { "model",       "messages", "tools", "system",
+                                        "tool_choice", "thinking", NULL };
+    return text_is_one_of(key, ours);
 }
 
 static bool is_given(const json_t *options, const char *key)

@@ -1,17 +1,10 @@
 #include "planner/model_error.h"
 
 #include "common/json.h"
+#include "common/text.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static bool is_one_of(const char *word, const char *const *words)
-{
-    for (; word && *words; words++)
-        if (strcmp(word, *words) == 0)
-            return true;
-    return false;
-}
 
 /* Money that is spent: nothing passes by waiting. */
 static const char *const quota_words[] = { "insufficient_quota",
@@ -77,7 +70,7 @@ bool model_says_error(const json_t *answer)
 static void fail_without_status(struct model_reply *reply, const char *code, const char *type,
                                 const char *words)
 {
-    bool final = is_one_of(code, final_words) || is_one_of(type, final_words);
+    bool final = text_is_one_of(code, final_words) || text_is_one_of(type, final_words);
     const struct error_type *known = error_type_of(type);
     enum outcome outcome = known ? known->outcome : final ? REFUSED : RETRY;
     const char *word = known ? known->code : final ? "request_refused" : "provider_error";
@@ -98,11 +91,11 @@ void model_error(long status, const json_t *answer, const char *secret, struct m
     model_words(words, sizeof words, text, strlen(text), secret);
 
     long known = status ? status : status_of(error);
-    if (is_one_of(code, quota_words) || is_one_of(type, quota_words) ||
-        is_one_of(detail, quota_words))
+    if (text_is_one_of(code, quota_words) || text_is_one_of(type, quota_words) ||
+        text_is_one_of(detail, quota_words))
         (void)model_reply_fail(reply, REFUSED, "quota_spent", "the provider's quota is spent: %s",
                                words);
-    else if (is_one_of(code, length_words) || is_one_of(type, length_words))
+    else if (text_is_one_of(code, length_words) || text_is_one_of(type, length_words))
         (void)model_reply_fail(reply, REFUSED, "prompt_too_large", "the prompt is too long: %s",
                                words);
     else if (known)

@@ -2,6 +2,7 @@
 
 #include "common/json.h"
 #include "common/memory.h"
+#include "common/text.h"
 #include "planner/delta.h"
 #include "planner/model_error.h"
 #include "planner/model_openai_message.h"
@@ -15,11 +16,8 @@
 
 static bool is_ours(const char *key)
 {
-    static const char *const ours[] = { "model", "messages", "tools", "tool_choice" };
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        if (strcmp(key, ours[i]) == 0)
-            return true;
-    return false;
+    static const char *const ours[] = { "model", "messages", "tools", "tool_choice", NULL };
+    return text_is_one_of(key, ours);
 }
 
 /* null takes away what we would have sent by ourselves. */

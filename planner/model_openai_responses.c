@@ -2,6 +2,7 @@
 
 #include "common/json.h"
 #include "common/memory.h"
+#include "common/text.h"
 #include "planner/model_error.h"
 #include "planner/model_openai_items.h"
 #include "planner/model_openai_message.h"
@@ -16,11 +17,9 @@
 
 static bool is_ours(const char *key)
 {
-    static const char *const ours[] = { "model", "input", "instructions", "tools", "tool_choice" };
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        if (strcmp(key, ours[i]) == 0)
-            return true;
-    return false;
+    static const char *const ours[] = { "model", "input",       "instructions",
+                                        "tools", "tool_choice", NULL };
+    return text_is_one_of(key, ours);
 }
 
 /* What is sent unless the options say otherwise; null takes it away. */

@@ -12,6 +12,8 @@
  *
  *     claim   takes the step; the answer brings what is new in the conversation
  *     load    gets the agent's revision with its model and tools
+ *     quota   (between load and think) takes what the call needs of the provider's
+ *             limits, or gives the claim back until its turn; only if it has limits
  *     think   asks the model, streamed
  *     commit  stores the plan, or why there is none
  *     ring    tells the hands; announces the end of a run
